@@ -10,14 +10,13 @@ parses the expression and computes with exact fractions; what the grammar below 
     number     := "0" | [1-9][0-9]*            ASCII digits, no sign, no leading zero, no decimal point
 """
 
-import hashlib
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rftlab.tasks import Problem
+from rftlab.tasks import Problem, split_of
 
 MAX_LENGTH = 256  # characters of an expression; six numbers of four digits with redundant parentheses need under 100
 MAX_DEPTH = 20  # nested parentheses; bounds the parser's recursion
@@ -85,12 +84,14 @@ class Countdown:
         return float(value == target and sorted(used) == sorted(numbers))
 
     def _draw(self, split: str, n: int, seed: int) -> list[Problem]:
+        if n < 0:
+            raise ValueError(f"n must not be negative, got {n}")
         rng = random.Random(f"countdown {split} {seed}")
         found, misses = {}, 0
         while len(found) < n:
             problem = self._problem(rng)
-            key = (*problem.info["numbers"], problem.info["target"])
-            if key in found or split_of(*key) != split:
+            key = "{numbers} {target}".format(**problem.info)
+            if key in found or split_of(key) != split:
                 misses += 1
                 if misses == PATIENCE:
                     raise ValueError(
@@ -119,12 +120,6 @@ class Countdown:
 def load(**options) -> Countdown:
     """Return the countdown task; options are the fields of `Countdown`."""
     return Countdown(**options)
-
-
-def split_of(*key: int) -> str:
-    """Return the split, "train" (80 %), "validation" or "test" (10 % each), of (*sorted numbers, target)."""
-    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
-    return {0: "test", 1: "validation"}.get(int.from_bytes(digest[:8], "big") % 10, "train")
 
 
 def random_expression(numbers: list[int], rng: random.Random) -> tuple[int, str, list[str]]:
