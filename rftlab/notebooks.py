@@ -53,11 +53,13 @@ class NotebookRun:
 
 
 def quiet_folders() -> dict:
-    """Environment that keeps what Jupyter, IPython, matplotlib and compilers write inside the clone, in build/."""
+    """Environment that keeps what Jupyter, IPython, matplotlib and compilers write inside the clone: in build/, made here."""
     build = (ROOT if (ROOT / "Makefile").is_file() else Path.cwd()) / "build"
     names = {"IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "jupyter/config", "JUPYTER_DATA_DIR": "jupyter/data",
              "JUPYTER_RUNTIME_DIR": "jupyter/runtime", "MPLCONFIGDIR": "matplotlib", "TRITON_CACHE_DIR": "triton",
              "TORCHINDUCTOR_CACHE_DIR": "inductor"}
+    for folder in names.values():
+        (build / folder).mkdir(parents=True, exist_ok=True)
     return {name: str(build / folder) for name, folder in names.items()}
 
 
@@ -117,8 +119,8 @@ def execute(path: Path, on_cell=None):
             if on_cell:
                 on_cell(current[0])
 
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", record_timing=False,
-                            resources={"metadata": {"path": str(path.parent)}}, on_cell_start=begin)
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", record_timing=False, on_cell_start=begin,
+                            resources={"metadata": {"path": str(path.parent)}}, extra_arguments=["--log-level=ERROR"])
     try:
         client.execute()
     except CellExecutionError as error:
@@ -168,7 +170,9 @@ def run_all(paths=None, out: Path = ROOT / "build" / "notebooks") -> list[Notebo
 
 def summary(runs: list[NotebookRun], width: int = 100) -> str:
     """One line a notebook: name, time, and the headline or what failed."""
-    clock = lambda seconds: f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    def clock(seconds):
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
     wide = max(len(run.name) for run in runs)
     lines = [f"{run.name:<{wide}}  {clock(run.seconds):>6}  " + (f"FAILED in {run.error}" if run.error else run.headline or "ran")
              for run in runs]
