@@ -69,8 +69,8 @@ def _centre(rewards: Tensor) -> Tensor:
     """Rewards minus the mean of their group; NaN stays NaN.
 
     The lowest reward is subtracted first, so that a group of equal rewards gives exactly 0. In float32 the
-    mean of eight times 1000.1 is not 1000.1, and dividing that rounding error by its own standard deviation
-    would make an advantage near 1 out of nothing.
+    mean of eight times 0.1 is not 0.1: the error, divided by itself plus eps, is an advantage of 7e-5 (0.37 for
+    eight times 1000.1). When all groups are equal, Adam makes a step of full size out of it.
     """
     shifted = rewards - _lowest(rewards)
     return shifted - shifted.nanmean(dim=1, keepdim=True)

@@ -138,10 +138,11 @@ def kl_k2(log_probs: Tensor, ref_log_probs: Tensor, completion_mask: Tensor | No
 def kl_k3(log_probs: Tensor, ref_log_probs: Tensor, completion_mask: Tensor | None = None) -> Tensor:
     """(N, T): ref/pi - 1 - log(ref/pi), never negative, unbiased (Schulman 2020). Arguments as in kl_k1.
 
-    GRPO's KL (arXiv 2402.03300, eq. 4). As a value it is the best of the three; as a loss its expected gradient
-    on policy is that of the *other* divergence, KL(ref || pi). ratio * kl_k3, with gradient through the ratio,
-    has that of KL(pi || ref) (TRL's use_bias_correction_kl). With exp(x) - 1 in place of expm1, float32 rounding
-    would be larger than the value once |x| is below about 3e-4, where every run starts.
+    GRPO's KL (arXiv 2402.03300, eq. 4). As a value it is far less noisy than k1 while pi is near ref, and noisier
+    once ref gives some tokens much more probability than pi. As a loss its expected gradient on policy is that of
+    the *other* divergence, KL(ref || pi); that of KL(pi || ref) comes from ratio * kl_k3, differentiated through
+    the ratio too (TRL's use_bias_correction_kl). With exp(x) - 1 instead of expm1, float32 rounding would exceed
+    the value once |x| is below about 3e-4, where every run starts.
     """
     log_ref_ratio = _log_ref_ratio(log_probs, ref_log_probs, completion_mask)
     return torch.expm1(log_ref_ratio) - log_ref_ratio
