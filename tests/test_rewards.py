@@ -3,7 +3,7 @@ import functools
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rftlab
@@ -107,6 +107,7 @@ def test_diversity_groups_by_equal_prompts_in_any_order():
     assert rewards.diversity(["q1", "q1"], ["same", "same"]) == [0.0, 0.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=8), st.randoms())
 def test_diversity_is_bounded_and_ignores_the_order(texts, rng):
     values = score(rewards.diversity, *texts)
