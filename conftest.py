@@ -113,7 +113,9 @@ def pytest_collectstart(collector):
         collector.skip_compare += ("stderr",)
 
 
-def pytest_runtest_setup(item):
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    """The rules against a vacuous pass, before the cell runs."""
     if not isinstance(item, nbval_plugin.IPyNbCell) or not is_strict(item.config):
         return
     item.user_properties.append(("nbval", "cell"))
@@ -134,8 +136,7 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     counts = {"cell": 0, "compared": 0}
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        when = getattr(report, "when", None)
-        if when == "call" or (when == "setup" and report.failed):
+        if getattr(report, "when", None) == "call":
             for value in (value for name, value in report.user_properties if name == "nbval"):
                 counts[value] += 1
     terminalreporter.write_line(
