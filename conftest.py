@@ -17,6 +17,8 @@ import os
 import re
 import time
 from collections import defaultdict
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from queue import Empty
 
 import pytest
@@ -102,6 +104,18 @@ def await_reply(self, msg_id, timeout=None):
 nbval_plugin.IPyNbCell.compare_outputs = compare_outputs
 nbval_kernel.RunningKernel.execute_cell_input = execute_cell_input
 nbval_kernel.RunningKernel.await_reply = await_reply
+
+
+def pytest_report_header(config):
+    """Which packages differ from those that the stored results were recorded with: the first thing to look at."""
+    pins = config.rootpath / "constraints.txt"
+    lines = pins.read_text().splitlines() if pins.is_file() else []
+    differing = []
+    for name, pinned in (line.split("==") for line in lines if "==" in line and not line.startswith("#")):
+        with suppress(PackageNotFoundError):
+            if version(name).split("+")[0] != pinned:
+                differing.append(f"{name} {version(name)} (pinned: {pinned})")
+    return f"not as in constraints.txt: {', '.join(differing)}" if differing else "packages as in constraints.txt"
 
 
 def is_strict(config) -> bool:

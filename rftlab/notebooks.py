@@ -177,7 +177,7 @@ def summary(runs: list[NotebookRun], width: int = 100) -> str:
     lines = [f"{run.name:<{wide}}  {clock(run.seconds):>6}  " + (f"FAILED in {run.error}" if run.error else run.headline or "ran")
              for run in runs]
     failed = sum(bool(run.error) for run in runs)
-    total = f"{len(runs)} notebooks in {clock(sum(run.seconds for run in runs))}, " + (f"{failed} failed" if failed else "all ran")
+    total = f"{len(runs)} notebook{'s' * (len(runs) > 1)} in {clock(sum(run.seconds for run in runs))}, " + (f"{failed} failed" if failed else "all ran")
     return "\n".join([line if len(line) <= width else line[:width - 3] + "..." for line in lines] + ["", total])
 
 
