@@ -128,6 +128,11 @@ def test_rejects(completion):
     assert reward(completion) == 0.0
 
 
+def test_digits_are_ascii_also_inside_a_number():
+    assert reward("15+7", (15, 7)) == 1.0
+    assert reward("1\u0665+7", (15, 7)) == 0.0  # int("1\u0665") is 15
+
+
 def test_division_is_exact_and_by_zero_pays_nothing():
     assert reward("8/(3-8/3)", [8, 3, 8, 3], 24) == 1.0  # passes through 1/3
     assert reward("7/(5-5)", [7, 5, 5], 7) == 0.0
@@ -138,6 +143,9 @@ def test_limits_keep_the_parser_fast_and_shallow():
     nested = lambda depth: "(" * depth + "3*5+7" + ")" * depth  # noqa: E731
     assert reward(nested(countdown.MAX_DEPTH)) == 1.0
     assert reward(nested(countdown.MAX_DEPTH + 1)) == 0.0
+    padding = countdown.MAX_LENGTH - len("3*5+7")
+    assert reward("3*5" + " " * padding + "+7") == 1.0
+    assert reward("3*5 " + " " * padding + "+7") == 0.0
     started = time.perf_counter()
     for bomb in (nested(100_000), "9" * 1_000_000, "3*5+7=" + "2" * 1_000_000, "(" * 1_000_000, "<answer>" * 300_000):
         assert reward(bomb) == 0.0
