@@ -1,0 +1,95 @@
+"""The command line: python -m rftlab doctor | train | experiment | bench."""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m rftlab", description="Reinforcement fine-tuning that you can run and check.")
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="what this machine can do, measured")
+
+    train = commands.add_parser("train", help="train a policy on a task, or `tiny-base`: make the tiny model anew")
+    train.add_argument("task", help="arithmetic, countdown, or tiny-base")
+    train.add_argument("--model", default="tiny", help="tiny, smollm2, a folder or a hub id")
+    train.add_argument("--method", choices=["rft", "sft"], default="rft")
+    train.add_argument("--problems", type=int, default=100)
+    train.add_argument("--steps", type=int, default=50)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--lr", type=float)
+    train.add_argument("--max-new-tokens", type=int, default=32)
+    train.add_argument("--lora-rank", type=int, help="train adapters of this rank; without it all weights train")
+    train.add_argument("--out", default="build/trained", help="folder for the trained policy, record.json beside it")
+
+    experiment = commands.add_parser("experiment", help="make the records of an experiment that are still missing")
+    experiment.add_argument("name", choices=["headline"])
+    experiment.add_argument("--seeds", type=int, nargs="+")
+    experiment.add_argument("--arms", nargs="+")
+
+    bench = commands.add_parser("bench", help="our speed beside a peer's, in one run")
+    bench.add_argument("name", choices=["step", "rollout"])
+    bench.add_argument("--json", action="store_true")
+    return top
+
+
+def doctor() -> None:
+    from rftlab import machine
+
+    rows = machine.doctor()
+    wide = max(len(name) for name, _, _ in rows)
+    for name, measured, meaning in rows:
+        print(f"{name:<{wide}}  {measured}\n{'':<{wide}}  {meaning}")
+
+
+def train(given) -> None:
+    import rftlab
+
+    out = Path(given.out)
+    if given.task == "tiny-base":
+        rftlab.pretrain.tiny_base(**({} if given.out == "build/trained" else {"out": out}))
+        return
+    task = rftlab.load_task(given.task)
+    spec = given.lora_rank and rftlab.LoraSpec(rank=given.lora_rank, alpha=2 * given.lora_rank)
+    policy = rftlab.load_policy(given.model, lora=spec, seed=given.seed)
+    method = rftlab.grpo if given.method == "rft" else rftlab.sft
+    record = method.train(policy, task, task.train(given.problems, seed=given.seed), steps=given.steps, seed=given.seed,
+                          lr=given.lr, max_new_tokens=given.max_new_tokens, eval_problems=task.test(200), eval_every=20,
+                          checkpoint=out / "checkpoint.pt")
+    policy.save(out)
+    record.save(out / "record.json")
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+    before, after = (rftlab.Estimate.from_dict(record.final[k]) for k in ("accuracy_before", "accuracy"))
+    print(f"held-out accuracy {before} -> {after}; policy and record in {out}")
+
+
+def experiment(given) -> None:
+    from rftlab import headline
+
+    chosen = {k: v for k, v in (("seeds", given.seeds), ("arms", given.arms)) if v}
+    headline.run(**chosen)
+
+
+def main(arguments=None) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        if given.command == "doctor":
+            doctor()
+        elif given.command == "train":
+            train(given)
+        elif given.command == "experiment":
+            experiment(given)
+        else:
+            from rftlab import bench
+            bench.main(given.name, given.json)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ModuleNotFoundError, json.JSONDecodeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""GRPO (Shao et al. 2024, arXiv 2402.03300): sample a group for each prompt, compare each answer with its siblings, step.
+
+Deviations from the paper: the loss averages over tokens of the whole batch and clips higher above (DAPO, Yu et al. 2025,
+arXiv 2503.14476); no KL term unless kl_coef is given; one optimizer step a rollout unless updates_per_rollout is raised.
+Groups whose rewards are all equal carry no gradient and are not computed again; their share is logged as zero_variance.
+"""
+import time
+
+import torch
+
+from rftlab import advantages, losses, records, rewards
+from rftlab.logprobs import completion_log_probs
+from rftlab.loop import Loop, configuration, draw, step_seed
+from rftlab.rollout import rollout
+
+
+def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, group_size=8, max_new_tokens=32, temperature=1.0,
+          lr=None, loss_fn=losses.dapo, advantage_fn=advantages.group_relative, reward_fn=None, kl_coef=0.0, track_kl=False,
+          updates_per_rollout=1, prompts_per_pass=4, eval_problems=None, eval_every=0, patience=None, checkpoint=None,
+          checkpoint_every=5, on_step=None, experiment="adhoc", arm="rft"):
+    """Train `policy` on `problems` by reinforcement; returns its RunRecord.
+
+    reward_fn: TRL's signature, by default the task's verifier. A reward of None is "not graded" and teaches nothing.
+    lr: default 2e-4 with adapters, 5e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
+    result. eval_problems: held-out problems for accuracy before, every `eval_every` steps, and after.
+    checkpoint: a file to resume from, written every `checkpoint_every` steps; the same call goes on where it stopped.
+    Raises ValueError for no problems, a group of one, or a checkpoint of another run.
+    """
+    if not problems or group_size < 2:
+        raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
+                         f"got {len(problems)} and {group_size}")
+    lr = lr or (2e-4 if policy.adapters else 5e-4)
+    arguments = {k: v for k, v in locals().items() if k not in (
+        "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
+    record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
+                         configuration(policy, problems, arguments))
+    reward_fn = reward_fn or rewards.verifier(task)
+    reference = Reference(policy) if kl_coef or track_kl else None
+    loop = Loop(policy, task, record, steps=steps, lr=lr, eval_problems=eval_problems, eval_every=eval_every,
+                max_new_tokens=max_new_tokens, patience=patience, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+                on_step=on_step)
+    for step in loop:
+        batch = draw(problems, prompts_per_step, seed, step)
+        r = rollout(policy, [p.prompt for p in batch], group_size, max_new_tokens, temperature, step_seed(seed, step))
+        start = time.perf_counter()
+        values, parts = score(reward_fn, r, batch, step)
+        group_advantages = advantage_fn(values)
+        graded = time.perf_counter()
+        metrics = update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updates_per_rollout,
+                         prompts_per_pass, temperature)
+        end = time.perf_counter()
+        loop.log(step, {
+            "reward": float(values.nanmean()), "reward_std": float(values[~values.isnan()].std()),
+            "zero_variance": float(advantages.zero_variance(values).float().mean()),
+            "entropy": float(-r.log_probs[r.completion_mask].mean()), "length": r.tokens / len(r.texts), **metrics, **parts,
+            "tokens_per_second": r.tokens / r.seconds, "seconds_rollout": r.seconds, "seconds_reward": graded - start,
+            "seconds_update": end - graded})
+    return loop.finish()
+
+
+def score(reward_fn, r, batch, step):
+    """Rewards (B, G), NaN where not graded, and the mean of each part of a combined reward."""
+    repeated = [p for p in batch for _ in range(r.group_size)]
+    parts = {}
+    ids = [row[keep].tolist() for row, keep in zip(r.completion_ids, r.completion_mask)]
+    values = reward_fn(prompts=[p.prompt for p in repeated], completions=r.texts, completion_ids=ids, problem=repeated,
+                       step=step, log_metric=lambda name, value: parts.update({name: float(value)}))
+    if len(values) != len(r.texts):
+        raise ValueError(f"the reward function returned {len(values)} rewards for {len(r.texts)} completions; expected one each")
+    values = torch.tensor([float("nan") if v is None else float(v) for v in values])
+    return values.view(len(batch), r.group_size), parts
+
+
+def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updates, prompts_per_pass, temperature):
+    """One or more optimizer steps on a rollout, a few groups at a time; the losses of the parts add up to the batch's."""
+    G, flat = r.group_size, group_advantages.flatten().to(r.completion_ids.device)
+    useful = torch.arange(len(group_advantages)) if reference else (group_advantages != 0).any(1).nonzero()[:, 0]
+    totals = {"num_sequences": len(flat), "num_tokens": r.tokens}
+    old, ref = {}, {}
+    metrics = {"loss": 0.0, "kl": None, "clip_fraction": 0.0, "grad_norm": 0.0}
+    for _ in range(updates if len(useful) else 0):
+        sums = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
+        for i, groups in enumerate(useful.split(prompts_per_pass)):
+            rows = (groups[:, None] * G + torch.arange(G)).flatten()
+            tokens, mask = r.completion_ids[rows], r.completion_mask[rows]
+            inputs = (policy.model, r.prompt_ids[groups], r.prompt_mask[groups], tokens, mask, temperature)
+            log_probs, _ = completion_log_probs(*inputs)
+            old.setdefault(i, log_probs.detach())  # on policy at first: the ratio is 1
+            loss = loss_fn(log_probs, old[i], flat[rows], mask, **totals)
+            if reference:
+                if i not in ref:
+                    ref[i] = reference.log_probs(*inputs[1:])
+                kl = losses.token_mean(losses.kl_k3(log_probs, ref[i], mask), mask, r.tokens)
+                loss, sums["kl"] = loss + kl_coef * kl, sums["kl"] + kl.item()
+            loss.backward()
+            sums["loss"] += loss.item()
+            sums["clip_fraction"] += losses.clip_fraction(log_probs, old[i], flat[rows], mask, num_tokens=r.tokens).item()
+        metrics.update(sums, kl=sums["kl"] if reference else None, grad_norm=loop.step_optimizer())
+    return metrics
+
+
+class Reference:
+    """The policy as it was before training: the base weights under the adapters, or a frozen copy."""
+
+    def __init__(self, policy):
+        import copy
+
+        self.adapters, self.model = policy.adapters, policy.model
+        if not self.adapters:
+            self.model = copy.deepcopy(policy.model).requires_grad_(False)
+
+    @torch.no_grad()
+    def log_probs(self, *inputs):
+        from rftlab import lora
+
+        with lora.base_weights(self.adapters):
+            return completion_log_probs(self.model, *inputs)[0]

@@ -1,0 +1,189 @@
+"""What the two training loops share: which problems a step sees, the optimizer step, evaluation, and resuming.
+
+Nothing random outlives a step: all draws come from (seed, step). A run killed at any point and started again therefore
+ends in the same record as one that was never stopped.
+"""
+import math
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from rftlab import evaluate, interactive, records
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, after the step was finished and the state saved."""
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of everything random in one step."""
+    return seed * 1_000_003 + step
+
+
+def draw(problems, count: int, seed: int, step: int) -> list:
+    """The `count` problems of a step: all problems in a new order each epoch, so that none is seen twice before all once."""
+    picked = []
+    for position in range(step * count, (step + 1) * count):
+        epoch, place = divmod(position, len(problems))
+        order = list(range(len(problems)))
+        random.Random(f"{seed} {epoch}").shuffle(order)
+        picked.append(problems[order[place]])
+    return picked
+
+
+class Loop:
+    """Iterate over the steps that are still to do; `log` each; `finish` gives the record.
+
+    patience: stop after so many evaluations without a better one, and return to the best weights.
+    """
+
+    def __init__(self, policy, task, record, *, steps, lr, eval_problems, eval_every, max_new_tokens, patience, checkpoint,
+                 checkpoint_every, on_step, max_grad_norm=1.0):
+        if not policy.parameters:
+            raise ValueError("this policy has no parameter that trains; load it with lora=LoraSpec(...), or without lora")
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        self.policy, self.task, self.record, self.steps = policy, task, record, steps
+        self.eval_problems, self.eval_every, self.max_new_tokens = eval_problems, eval_every, max_new_tokens
+        self.patience, self.on_step, self.max_grad_norm = patience, on_step, max_grad_norm
+        self.checkpoint, self.checkpoint_every = checkpoint and Path(checkpoint), checkpoint_every
+        self.optimizer = torch.optim.AdamW(policy.parameters, lr=lr, weight_decay=0.0)
+        self.best, self.bad, self.done, self.interrupted = None, 0, 0, False
+        if self.checkpoint and self.checkpoint.is_file():
+            self._restore()
+        elif eval_problems:
+            record.final["accuracy_before"] = self._evaluate().to_dict()
+
+    def __iter__(self):
+        from tqdm import tqdm
+
+        previous = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.signal(signal.SIGINT, self._interrupt)
+        bar = tqdm(total=self.steps, initial=self.done, desc=f"{self.record.arm} {self.record.task}",
+                   disable=not interactive())
+        try:
+            while self.done < self.steps and not self._out_of_patience():
+                start = time.perf_counter()
+                yield self.done
+                self.record.seconds += time.perf_counter() - start
+                self.done += 1
+                bar.update()
+                if self.interrupted:
+                    self._stop()
+                if self.checkpoint and (self.done % self.checkpoint_every == 0 or self.done == self.steps):
+                    self._save(self.checkpoint)
+        finally:
+            bar.close()
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
+
+    def step_optimizer(self) -> float:
+        """Clip, step, merge adapters, clear gradients. Returns the gradient norm before clipping."""
+        parameters = self.policy.parameters
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+        if norm == norm and norm != float("inf"):
+            self.optimizer.step()
+            self.policy.after_step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def log(self, step, metrics) -> None:
+        """Append a step's metrics, evaluating first where it is due."""
+        entry = {"step": step + 1, **{k: _plain(v) for k, v in metrics.items()}}
+        if self.eval_problems and self.eval_every and (step + 1) % self.eval_every == 0:
+            entry["accuracy"] = round(self._evaluate().mean, 6)
+            self._remember(entry["accuracy"])
+        self.record.metrics.append(entry)
+        if self.on_step:
+            self.on_step(entry)
+
+    def finish(self) -> records.RunRecord:
+        """Go back to the best weights where patience was given, evaluate once more, and return the record."""
+        if self.best is not None:
+            self._load_parameters(self.best["parameters"])
+        if self.eval_problems:
+            self.record.final["accuracy"] = self._evaluate().to_dict()
+        return self.record
+
+    def _evaluate(self):
+        return evaluate.accuracy(self.policy, self.task, self.eval_problems, max_new_tokens=self.max_new_tokens)
+
+    def _out_of_patience(self) -> bool:
+        return self.patience is not None and self.bad >= self.patience
+
+    def _remember(self, accuracy) -> None:
+        if self.patience is None:
+            return
+        if self.best is None or accuracy > self.best["accuracy"]:
+            self.best = {"accuracy": accuracy, "parameters": [p.detach().clone() for p in self.policy.parameters]}
+            self.bad = 0
+        else:
+            self.bad += 1
+
+    @torch.no_grad()
+    def _load_parameters(self, tensors) -> None:
+        for parameter, tensor in zip(self.policy.parameters, tensors, strict=True):
+            parameter.copy_(tensor)
+        self.policy.after_step()
+
+    def _interrupt(self, *_):
+        if self.interrupted:
+            raise KeyboardInterrupt("stopped in the middle of a step")
+        self.interrupted = True
+
+    def _stop(self):
+        path = self.checkpoint or Path("interrupted.pt")
+        self._save(path)
+        raise Stopped(f"stopped after step {self.done} of {self.steps}; the state is in {path}. To go on, make the same call "
+                      + ("again." if self.checkpoint else f"with checkpoint={str(path)!r}."))
+
+    def _save(self, path) -> None:
+        state = {"done": self.done, "best": self.best, "bad": self.bad, "config": self.record.config,
+                 "parameters": [p.detach() for p in self.policy.parameters], "optimizer": self.optimizer.state_dict(),
+                 "record": {k: getattr(self.record, k) for k in ("metrics", "final", "seconds", "started")}}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(state, scratch)
+        os.replace(scratch, path)
+
+    def _restore(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.policy.model.device)
+        theirs, ours = state["config"], self.record.config
+        odd = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k) and k != "steps"]
+        if odd:
+            raise ValueError(f"{self.checkpoint} belongs to another run: " + "; ".join(
+                f"{k} is {theirs.get(k)!r} there and {ours.get(k)!r} here" for k in odd) + ". Name another file, or delete it.")
+        self.done, self.best, self.bad = state["done"], state["best"], state["bad"]
+        self._load_parameters(state["parameters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for key, value in state["record"].items():
+            setattr(self.record, key, value)
+
+
+def _plain(value):
+    """As it stands in JSON: six decimals, and None for what could not be measured."""
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def configuration(policy, problems, arguments: dict) -> dict:
+    """The arguments of a run as they stand in its record; functions by name, problems by number and digest."""
+    import hashlib
+
+    from rftlab import lora
+
+    def digest(several):
+        text = "\n".join(f"{p.prompt}\t{p.answer}" for p in several or ())
+        return f"{len(several or ())} problems {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    plain = {k: getattr(v, "__name__", str(v)) if callable(v) else v for k, v in arguments.items()}
+    plain.update(problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
+                 lora=lora.spec_dict(policy.spec), dtype=str(policy.model.dtype).removeprefix("torch."))
+    return plain

@@ -1,0 +1,130 @@
+"""Rollouts: G sampled completions for each prompt.
+
+The prompt is computed once and its cache shared out, adapters are merged into the weights, finished rows leave the batch,
+and the random numbers are drawn per row up front, so that a result does not depend on which rows finish when.
+"""
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from rftlab.attention import RolloutCache
+
+BLOCK = 256  # vocabulary entries per block of the two-level search in `sample`
+
+
+@dataclass
+class Rollout:
+    """N = B*G completions, those of a prompt next to each other.
+
+    prompt_ids, prompt_mask (B, P), padded on the left; completion_ids, completion_mask, log_probs (N, T), padded on the
+    right, the end-of-turn token included. log_probs are those of the sampled tokens at the sampling temperature.
+    """
+
+    prompts: list
+    texts: list
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    completion_ids: torch.Tensor
+    completion_mask: torch.Tensor
+    log_probs: torch.Tensor
+    group_size: int
+    seconds: float
+
+    @property
+    def tokens(self) -> int:
+        return int(self.completion_mask.sum())
+
+
+def sample(logits, uniform, temperature):
+    """Draw one token per row by inverting the cumulative distribution; greedy when temperature is 0.
+
+    logits (N, V); uniform (N,) in [0, 1). Returns tokens (N,) and their log-probabilities (N,) float32.
+    One random number a row and a search in blocks cost a fraction of V Gumbel variables, and give the same distribution.
+    """
+    probs = torch.softmax(logits if temperature in (0, 1) else logits.float() / temperature, -1, dtype=torch.float32)
+    rows = torch.arange(len(probs), device=probs.device)
+    if temperature == 0:
+        tokens = logits.argmax(-1)
+        return tokens, probs[rows, tokens].log()
+    blocks = F.pad(probs, (0, -probs.shape[1] % BLOCK)).view(len(probs), -1, BLOCK)
+    outer = blocks.sum(-1).cumsum(-1)
+    goal = uniform.to(outer) * outer[:, -1]
+    block = (outer <= goal[:, None]).sum(-1).clamp(max=outer.shape[1] - 1)
+    inner = blocks[rows, block].cumsum(-1)
+    goal = goal - torch.where(block > 0, outer[rows, block - 1], 0.0)
+    goal = torch.minimum(goal, inner[:, -1] * (1 - 1e-6))  # rounding must not step past the last positive probability
+    tokens = block * BLOCK + (inner <= goal[:, None]).sum(-1)
+    return tokens, probs[rows, tokens].log()
+
+
+@torch.no_grad()
+def _decode(policy, ids, mask, group_size, uniform, temperature):
+    """Complete B prompts G times. ids, mask (B, P); uniform (T, B*G). Returns tokens (N, T), mask (N, T), log_probs (N, T)."""
+    model, head = policy.model.base_model, policy.model.get_output_embeddings()
+    (B, P), (T, N), device = ids.shape, uniform.shape, ids.device
+    tokens = torch.full((N, T), policy.pad_id, device=device)
+    log_probs = torch.zeros(N, T, device=device)
+    filled = torch.zeros(N, T, dtype=torch.bool, device=device)
+    ends = torch.tensor(sorted(policy.end_ids), device=device)
+
+    cache = RolloutCache(policy.model.config.num_hidden_layers, P + T)
+    causal = torch.ones(P, P, dtype=torch.bool, device=device).tril()
+    visible = (mask.bool()[:, None, :] & causal) | torch.eye(P, dtype=torch.bool, device=device)
+    h = model(input_ids=ids, attention_mask=visible[:, None], position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+              past_key_values=cache, use_cache=True)[0][:, -1]
+    alive = torch.arange(N, device=device)  # rows still being written, and which of them the cache holds
+    h = h.repeat_interleave(group_size, 0)
+    position = mask.sum(1).repeat_interleave(group_size)
+    keys = torch.ones(N, 1, 1, P + T, dtype=torch.bool, device=device)
+    keys[:, 0, 0, :P] = mask.bool().repeat_interleave(group_size, 0)
+    if group_size > 1:
+        cache.select(torch.arange(B, device=device).repeat_interleave(group_size))
+    done = torch.zeros(N, dtype=torch.bool, device=device)
+    for t in range(T):
+        token, log_prob = sample(head(h), uniform[t, alive], temperature)
+        live = ~done
+        tokens[alive[live], t], log_probs[alive[live], t], filled[alive[live], t] = token[live], log_prob[live], True
+        done |= torch.isin(token, ends)
+        finished = int(done.sum())
+        if t == T - 1 or finished == len(done):
+            break
+        if finished * 4 >= len(done):  # copying the cache pays once a quarter of the rows are done
+            keep = (~done).nonzero()[:, 0]
+            cache.select(keep)
+            alive, token, position, keys, done = alive[keep], token[keep], position[keep], keys[keep], done[keep]
+        h = model(input_ids=token[:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
+                  past_key_values=cache, use_cache=True)[0][:, -1]
+    return tokens, filled, log_probs
+
+
+def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, seed=0, max_rows=256) -> Rollout:
+    """Sample `group_size` completions of up to `max_new_tokens` tokens for each prompt.
+
+    temperature 0 is greedy. The same seed gives the same completions. At most `max_rows` completions are written at a time.
+    Raises ValueError for an empty prompt list, a negative temperature, or a prompt that leaves no room in the context.
+    """
+    if isinstance(prompts, str) or not len(prompts):
+        raise ValueError(f"prompts must be a non-empty list of questions, got {prompts!r}")
+    if temperature < 0 or group_size < 1 or max_new_tokens < 1:
+        raise ValueError(f"need temperature >= 0, group_size >= 1 and max_new_tokens >= 1, "
+                         f"got {temperature}, {group_size}, {max_new_tokens}")
+    start = time.perf_counter()
+    ids, mask = policy.encode(prompts)
+    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    if limit and ids.shape[1] + max_new_tokens > limit:
+        raise ValueError(f"a prompt of {ids.shape[1]} tokens and {max_new_tokens} new ones exceed this model's context "
+                         f"of {limit}; shorten the prompt or lower max_new_tokens")
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(len(prompts) * group_size, max_new_tokens, generator=generator).T.to(ids.device)
+    step = max(1, max_rows // group_size)
+    parts = []
+    for i in range(0, len(prompts), step):
+        parts.append(_decode(policy, ids[i:i + step], mask[i:i + step], group_size,
+                             uniform[:, i * group_size:(i + step) * group_size], temperature))
+    tokens, filled, log_probs = (torch.cat(p) for p in zip(*parts))
+    used = max(1, int(filled.any(0).sum()))
+    texts = policy.tokenizer.batch_decode([row[keep] for row, keep in zip(tokens, filled)], skip_special_tokens=True)
+    return Rollout(list(prompts), texts, ids, mask, tokens[:, :used], filled[:, :used], log_probs[:, :used], group_size,
+                   time.perf_counter() - start)

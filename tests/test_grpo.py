@@ -1,0 +1,205 @@
+"""The training loops: they learn, they resume exactly, and how a batch is split does not matter."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import rftlab
+from rftlab import grpo, losses, rewards, sft
+from rftlab.records import RunRecord
+
+
+@pytest.fixture(scope="module")
+def task():
+    return rftlab.load_task("arithmetic")
+
+
+def weights(policy):
+    return torch.cat([p.detach().flatten() for p in policy.parameters])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.slow
+def test_it_learns(task, seed):
+    """25 steps lift greedy accuracy on held-out problems by at least 20 points; a coin as reward does not."""
+    policy, test = rftlab.load_policy("tiny"), task.test(100)
+    record = grpo.train(policy, task, task.train(100, seed=seed), steps=25, seed=seed, eval_problems=test, lr=1e-3)
+    gain = record.final["accuracy"]["mean"] - record.final["accuracy_before"]["mean"]
+    assert gain > 0.2
+    if seed == 0:
+        control = grpo.train(rftlab.load_policy("tiny"), task, task.train(100), steps=25, eval_problems=test, lr=1e-3,
+                             reward_fn=rewards.random_reward(0, 0.2))
+        assert gain > control.final["accuracy"]["mean"] - control.final["accuracy_before"]["mean"] + 0.2
+
+
+def test_sft_learns_to_imitate(task):
+    policy, problems = rftlab.load_policy("tiny"), task.train(4)
+    record = sft.train(policy, task, problems, steps=40, prompts_per_step=4, lr=2e-3)
+    assert policy.generate([p.prompt for p in problems]) == [p.answer for p in problems]
+    assert record.arm == "sft-answers" and record.metrics[-1]["loss"] < 0.1 * record.metrics[0]["loss"]
+
+
+@pytest.mark.parametrize("loss_fn", [losses.dapo, losses.grpo, losses.dr_grpo, losses.gspo, losses.cispo, losses.reinforce])
+def test_accumulation_does_not_change_the_result(task, loss_fn):
+    """One group at a time or all at once: the same weights after a step, up to rounding."""
+    results = []
+    for prompts_per_pass in (1, 3, 8):
+        policy = rftlab.load_policy("tiny")
+        before = weights(policy)
+        # plain gradient descent shows the gradient itself, where Adam would show little more than its sign
+        record = grpo.train(policy, task, task.train(8), steps=1, loss_fn=loss_fn, prompts_per_pass=prompts_per_pass, lr=1e-3,
+                            reward_fn=by_length, max_new_tokens=16)
+        results.append((weights(policy) - before, record.metrics[0]["grad_norm"], record.metrics[0]["loss"]))
+    for moved, norm, loss in results[1:]:
+        assert norm == pytest.approx(results[0][1], rel=1e-3)
+        assert loss == pytest.approx(results[0][2], abs=1e-5)
+        assert torch.nn.functional.cosine_similarity(moved, results[0][0], dim=0) > 0.99
+
+
+def by_length(prompts, completions, **columns):
+    return [float(len(c)) for c in completions]
+
+
+def test_sft_accumulation_does_not_change_the_result(task):
+    norms = [sft.train(rftlab.load_policy("tiny"), task, task.train(8), steps=1, target="solution", prompts_per_pass=n)
+             .metrics[0]["grad_norm"] for n in (1, 3, 8)]
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-3)
+
+
+def test_equal_rewards_teach_nothing(task):
+    policy = rftlab.load_policy("tiny")
+    before = weights(policy)
+    record = grpo.train(policy, task, task.train(8), steps=2, reward_fn=rewards.constant(1.0))
+    assert torch.equal(weights(policy), before)
+    assert [m["zero_variance"] for m in record.metrics] == [1.0, 1.0]
+
+
+def test_kl_is_zero_at_first_and_holds_the_policy_back(task):
+    moved = []
+    for kl_coef in (0.0, 1.0):
+        for spec in (None, rftlab.LoraSpec(rank=4, alpha=8)):
+            policy = rftlab.load_policy("tiny", lora=spec)
+            record = grpo.train(policy, task, task.train(20), steps=8, kl_coef=kl_coef, track_kl=True, lr=2e-3,
+                                max_new_tokens=16, reward_fn=by_length)
+            assert record.metrics[0]["kl"] == pytest.approx(0, abs=1e-5)
+            moved.append(record.metrics[-1]["kl"])
+    assert moved[0] > 2 * moved[2] and moved[1] > 2 * moved[3] > 0
+
+
+def test_several_updates_a_rollout_clip(task):
+    policy = rftlab.load_policy("tiny")
+    record = grpo.train(policy, task, task.train(16), steps=1, updates_per_rollout=4, lr=5e-3, reward_fn=by_length)
+    assert record.metrics[0]["clip_fraction"] > 0
+    assert grpo.train(rftlab.load_policy("tiny"), task, task.train(16), steps=1, lr=5e-3, reward_fn=by_length
+                      ).metrics[0]["clip_fraction"] == 0
+
+
+def test_ungraded_completions_teach_nothing(task):
+    def reward(prompts, completions, **columns):
+        return [None if i % 2 else float(len(c)) for i, c in enumerate(completions)]
+
+    record = grpo.train(rftlab.load_policy("tiny"), task, task.train(8), steps=1, reward_fn=reward)
+    assert record.metrics[0]["reward"] > 0 and record.metrics[0]["grad_norm"] > 0
+
+
+def test_metrics_and_contract(task, tmp_path):
+    seen = []
+    record = grpo.train(rftlab.load_policy("tiny"), task, task.train(10), steps=3, eval_problems=task.test(20), eval_every=2,
+                        on_step=seen.append, reward_fn=rewards.combine({rewards.verifier(task): 1, rewards.number_only: 0.1}))
+    assert seen == record.metrics and [m["step"] for m in seen] == [1, 2, 3]
+    assert {"reward", "reward_std", "zero_variance", "entropy", "kl", "clip_fraction", "length", "grad_norm", "loss",
+            "tokens_per_second", "seconds_rollout", "seconds_reward", "seconds_update"} <= set(seen[0])
+    assert "accuracy" in seen[1] and "accuracy" not in seen[0] and "reward_parts/number_only" in seen[0]
+    assert set(record.final) == {"accuracy", "accuracy_before"} and record.final["accuracy"]["n"] == 20
+    assert RunRecord.load(record.save(tmp_path / "r.json")) == record
+
+
+def test_patience_stops_and_returns_to_the_best(task):
+    policy = rftlab.load_policy("tiny")
+    record = sft.train(policy, task, task.train(4), steps=60, lr=5e-3, eval_problems=task.validation(40), eval_every=5, patience=2)
+    curve = record.curve("accuracy")[1]
+    assert len(record.metrics) < 60 and record.final["accuracy"]["mean"] == pytest.approx(max(curve), abs=1e-6)
+
+
+RUN = """
+import sys, time, rftlab
+task = rftlab.load_task("arithmetic")
+policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=4, alpha=8))
+if sys.argv[3] == "grpo":
+    record = rftlab.grpo.train(policy, task, task.train(20), steps=8, seed=5, lr=2e-3, prompts_per_step=4, eval_problems=task.test(20),
+        eval_every=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=lambda m: print("step", m["step"], flush=True),
+        reward_fn=rftlab.rewards.combine({rftlab.rewards.verifier(task): 1.0, rftlab.rewards.random_reward(1): 0.5}))
+else:
+    record = rftlab.sft.train(policy, task, task.train(20), steps=8, seed=5, lr=2e-3, eval_problems=task.test(20), eval_every=2,
+        patience=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=lambda m: print("step", m["step"], flush=True))
+record.save(sys.argv[2])
+"""
+
+
+def run_until(step, how, folder, method):
+    """Run the script, send `how` once it printed that step (None: let it end); returns what it wrote to stderr."""
+    process = subprocess.Popen([sys.executable, "-c", RUN, folder / "state.pt", folder / "record.json", method], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "RFT_PROFILE": "ci"})
+    for line in process.stdout:
+        if how is not None and line.strip() == f"step {step}":
+            process.send_signal(how)
+            break
+    return process.communicate()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_kill_at_any_step_and_run_again(tmp_path, method):
+    (whole := tmp_path / "whole").mkdir()
+    (broken := tmp_path / "broken").mkdir()
+    run_until(None, None, whole, method)
+    for step in (1, 4, 7):
+        run_until(step, signal.SIGKILL, broken, method)
+        assert not (broken / "record.json").exists()
+    run_until(None, None, broken, method)
+    one, two = (RunRecord.load(f / "record.json").without_times() for f in (whole, broken))
+    assert one == two and len(one["metrics"]) == 8
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    errors = run_until(3, signal.SIGINT, tmp_path, "grpo")
+    assert "stopped after step" in errors and "make the same call again" in errors
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert 3 <= state["done"] < 8
+    start = time.time()
+    run_until(None, None, tmp_path, "grpo")
+    assert len(RunRecord.load(tmp_path / "record.json").metrics) == 8 and time.time() - start < 120
+
+
+def test_a_checkpoint_of_another_run_is_refused(task, tmp_path):
+    def go(**changes):
+        return grpo.train(rftlab.load_policy("tiny"), task, task.train(10), **{"steps": 1, "checkpoint": tmp_path / "c.pt", **changes})
+
+    go()
+    with pytest.raises(ValueError, match="belongs to another run: lr is 0.0005 there and 0.1 here"):
+        go(lr=0.1)
+    assert len(go(steps=2).metrics) == 2  # more steps of the same run is going on, not another run
+
+
+def test_bad_input(task):
+    policy = rftlab.load_policy("tiny")
+    with pytest.raises(ValueError, match="at least one problem"):
+        grpo.train(policy, task, [])
+    with pytest.raises(ValueError, match="group_size >= 2"):
+        grpo.train(policy, task, task.train(4), group_size=1)
+    with pytest.raises(ValueError, match="returned 3 rewards for 64"):
+        grpo.train(policy, task, task.train(4), steps=1, reward_fn=lambda **k: [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        sft.train(policy, task, task.train(4), steps=0)
+    with pytest.raises(ValueError, match="expected one of answer, solution"):
+        sft.train(policy, task, task.train(4), target="essay")
+    with pytest.raises(ValueError, match="no text to imitate"):
+        sft.train(policy, task, [rftlab.Problem("2 + 2 =", "")])
+    policy.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter that trains"):
+        grpo.train(policy, task, task.train(4))

@@ -1,0 +1,103 @@
+"""Log-probabilities: the packed, head-saving computation equals the plain one, in value and gradient."""
+import pytest
+import torch
+
+from rftlab.logprobs import completion_log_probs, head_log_probs, pack
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["transformers' attention", "grouped attention"])
+def model(request):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rftlab import attention
+
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=97, tie_word_embeddings=False)).eval()
+    if request.param:
+        model.set_attn_implementation(attention.NAME)
+    return model
+
+
+def batch(seed=0):
+    """2 prompts of lengths 3 and 5, 3 completions each, of lengths 1 to 4."""
+    generator = torch.Generator().manual_seed(seed)
+    prompt_mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    completion_mask = torch.arange(4) < torch.tensor([[4], [1], [3], [2], [4], [2]])
+    return (torch.randint(97, (2, 5), generator=generator), prompt_mask,
+            torch.randint(97, (6, 4), generator=generator), completion_mask)
+
+
+def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):
+    """One completion at a time, no padding, the full logits: slow and obvious."""
+    G = len(completion_ids) // len(prompt_ids)
+    rows = []
+    for i, (ids, keep) in enumerate(zip(completion_ids, completion_mask)):
+        prompt = prompt_ids[i // G][prompt_mask[i // G].bool()]
+        logits = model(torch.cat([prompt, ids[keep]])[None]).logits[0] / temperature
+        scores = logits.log_softmax(-1)[len(prompt) - 1:-1]
+        rows.append(torch.nn.functional.pad(scores.gather(-1, ids[keep][:, None])[:, 0], (0, len(ids) - int(keep.sum()))))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_equal_to_the_plain_way(model, temperature):
+    log_probs, entropy = completion_log_probs(model, *batch(), temperature)
+    assert torch.allclose(log_probs, plain(model, *batch(), temperature), atol=1e-5)
+    mask = batch()[3]
+    assert (log_probs[~mask] == 0).all() and (entropy[~mask] == 0).all()
+    assert (entropy[mask] > 0).all() and (entropy <= torch.tensor(97.0).log() + 1e-4).all()
+
+
+@pytest.mark.parametrize("frozen_head", [True, False])
+def test_gradient_equals_the_plain_ones(model, frozen_head):
+    model.get_output_embeddings().weight.requires_grad_(not frozen_head)
+    weights = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)) * batch()[3]
+    grads = []
+    for f in (lambda: completion_log_probs(model, *batch(), 0.7)[0], lambda: plain(model, *batch(), 0.7)):
+        model.zero_grad()
+        (f() * weights).sum().backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
+    model.get_output_embeddings().weight.requires_grad_(True)
+    for name, grad in grads[0].items():
+        assert torch.allclose(grad, grads[1][name], atol=1e-5, rtol=1e-4), name
+
+
+def test_a_completion_does_not_see_its_siblings(model):
+    ids, prompt_mask, completions, mask = batch()
+    before = completion_log_probs(model, ids, prompt_mask, completions, mask)[0]
+    changed = completions.clone()
+    changed[1] = (changed[1] + 1) % 97
+    after = completion_log_probs(model, ids, prompt_mask, changed, mask)[0]
+    others = [0, 2, 3, 4, 5]
+    assert torch.allclose(before[others], after[others], atol=1e-6)
+    assert not torch.allclose(before[1], after[1], atol=1e-3)
+
+
+def test_padding_ids_are_irrelevant(model):
+    ids, prompt_mask, completions, mask = batch()
+    other = completions.masked_fill(~mask, 42)
+    assert torch.equal(completion_log_probs(model, ids, prompt_mask, completions, mask)[0],
+                       completion_log_probs(model, ids, prompt_mask, other, mask)[0])
+
+
+def test_pack_computes_the_prompt_once_and_no_last_token():
+    ids, positions, attention, source = pack(*batch(), 3)
+    assert ids.shape == (2, 5 + 5)  # 5 prompt columns; (4-1)+(1-1)+(3-1) = 5 fed tokens, the other row has 5 as well
+    assert source[0, :2].tolist() == [4, 5]  # first token: last prompt column; second: the first fed one
+    assert positions[0, 5:].tolist() == [3, 4, 5, 3, 4]  # a prompt of 3 tokens comes before each completion
+
+
+def test_entropy_of_a_uniform_head():
+    head = torch.nn.Linear(8, 50, bias=False).requires_grad_(False)
+    head.weight.zero_()
+    log_probs, entropy = head_log_probs(torch.randn(3, 8), head, torch.tensor([0, 7, 49]))
+    assert torch.allclose(log_probs, -torch.tensor(50.0).log().expand(3))
+    assert torch.allclose(entropy, torch.tensor(50.0).log().expand(3))
+
+
+def test_uneven_groups_are_refused(model):
+    ids, prompt_mask, completions, mask = batch()
+    with pytest.raises(ValueError, match="cannot be shared out evenly"):
+        completion_log_probs(model, ids, prompt_mask, completions[:5], mask[:5])

@@ -1,0 +1,132 @@
+"""Adapters: equal to PEFT in forward, gradient, merged weight and file; unmerging is exact."""
+import pytest
+import torch
+
+from rftlab import lora
+from rftlab.lora import LoraSpec
+
+
+@pytest.fixture
+def llama():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=97, tie_word_embeddings=True)).eval()
+
+
+IDS = torch.arange(24).view(2, 12) * 3 % 97
+SPEC = LoraSpec(rank=4, alpha=8)
+
+
+def randomise(adapters):
+    generator = torch.Generator().manual_seed(1)
+    for adapter in adapters.values():
+        adapter.B.data.normal_(std=0.1, generator=generator)
+    lora.merge(adapters)
+
+
+def test_by_hand():
+    """W = 0, B A = [1; 2] [3, 4], alpha / rank = 2: the update is 2 [[3, 4], [6, 8]]."""
+    linear = torch.nn.Linear(2, 2, bias=False)
+    linear.weight.data.zero_()
+    adapter = lora.LoraLinear(linear, LoraSpec(rank=1, alpha=2, target_modules=("x",)), torch.Generator())
+    adapter.A.data, adapter.B.data = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0], [2.0]])
+    adapter.merge()
+    assert torch.equal(adapter.weight, torch.tensor([[6.0, 8.0], [12.0, 16.0]]))
+    assert torch.equal(adapter(torch.tensor([[1.0, 1.0]])), torch.tensor([[14.0, 28.0]]))
+
+
+def test_a_new_adapter_changes_nothing(llama):
+    before = llama(IDS).logits
+    lora.attach(llama, SPEC)
+    assert torch.allclose(llama(IDS).logits, before, atol=1e-6)
+
+
+def test_unmerged_and_merged_agree_in_value_and_gradient(llama):
+    adapters = lora.attach(llama, SPEC)
+    randomise(adapters)
+    results = []
+    for state in (lora.merge, lora.unmerge):
+        state(adapters)
+        llama.zero_grad()
+        logits = llama(IDS).logits
+        logits.log_softmax(-1)[..., 5].sum().backward()
+        results.append((logits.detach(), [p.grad.clone() for a in adapters.values() for p in (a.A, a.B)]))
+    (merged, merged_grads), (apart, apart_grads) = results
+    assert torch.allclose(merged, apart, atol=1e-5)
+    for one, other in zip(merged_grads, apart_grads):
+        assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
+    assert all(g.abs().max() > 0 for g in merged_grads)
+
+
+def test_unmerging_is_exact_in_bfloat16(llama):
+    llama.bfloat16()
+    weights = {n: p.clone() for n, p in llama.named_parameters()}
+    adapters = lora.attach(llama, SPEC)
+    for _ in range(3):
+        randomise(adapters)
+    lora.unmerge(adapters)
+    for name, adapter in adapters.items():
+        assert torch.equal(adapter.weight, weights[f"{name}.weight"])
+
+
+def test_equal_to_peft_and_round_trip_through_its_files(llama, tmp_path):
+    import copy
+
+    peft = pytest.importorskip("peft")
+    base = copy.deepcopy(llama)
+    adapters = lora.attach(llama, SPEC)
+    randomise(adapters)
+    lora.save(adapters, SPEC, tmp_path / "ours", "base")
+
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "ours", is_trainable=True)
+    assert torch.allclose(theirs(IDS).logits, llama(IDS).logits, atol=1e-5)
+    for model in (theirs, llama):
+        model(IDS).logits.log_softmax(-1)[..., 5].sum().backward()
+    name = "model.layers.1.mlp.up_proj"
+    other = theirs.base_model.model.get_submodule(name)
+    assert torch.allclose(adapters[name].A.grad, other.lora_A["default"].weight.grad, atol=1e-4, rtol=1e-4)
+    assert torch.allclose(adapters[name].B.grad, other.lora_B["default"].weight.grad, atol=1e-4, rtol=1e-4)
+
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = copy.deepcopy(base)
+    read = lora.attach(again, lora.read_spec(tmp_path / "theirs"))
+    lora.load(read, tmp_path / "theirs")
+    assert torch.allclose(again(IDS).logits, llama(IDS).logits, atol=1e-5)
+    merged = theirs.merge_and_unload().get_submodule(name).weight
+    assert torch.allclose(merged, read[name].weight, atol=1e-6)
+
+
+def test_fold_leaves_plain_layers_with_the_same_output(llama):
+    adapters = lora.attach(llama, SPEC)
+    randomise(adapters)
+    before = llama(IDS).logits
+    lora.fold(llama, adapters)
+    assert not any(isinstance(m, lora.LoraLinear) for m in llama.modules())
+    assert torch.equal(llama(IDS).logits, before)
+
+
+def test_base_weights_is_the_reference_and_comes_back(llama):
+    before = llama(IDS).logits
+    adapters = lora.attach(llama, SPEC)
+    randomise(adapters)
+    after = llama(IDS).logits
+    with lora.base_weights(adapters):
+        assert torch.equal(llama(IDS).logits, before)
+    assert torch.equal(llama(IDS).logits, after) and not torch.allclose(after, before, atol=1e-3)
+
+
+def test_bad_input(llama, tmp_path):
+    with pytest.raises(ValueError, match="rank must be at least 1"):
+        LoraSpec(rank=0)
+    with pytest.raises(ValueError, match="no linear layer"):
+        lora.attach(llama, LoraSpec(target_modules=("nothing",)))
+    with pytest.raises(ValueError, match="no adapter_config.json"):
+        lora.read_spec(tmp_path)
+    adapters = lora.attach(llama, SPEC)
+    lora.save(adapters, SPEC, tmp_path)
+    small = {n: a for n, a in adapters.items() if "layers.0" in n}
+    with pytest.raises(ValueError, match="does not fit this model"):
+        lora.load(small, tmp_path)

