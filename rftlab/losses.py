@@ -148,7 +148,6 @@ def kl_k3(log_probs: Tensor, ref_log_probs: Tensor, completion_mask: Tensor | No
     return torch.expm1(log_ref_ratio) - log_ref_ratio
 
 
-@torch.no_grad()
 def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, completion_mask: Tensor, *,
                   clip_low: float = 0.2, clip_high: float = 0.2, num_tokens: int | None = None) -> Tensor:
     """Scalar in [0, 1]: the share of tokens whose gradient the clip of ppo_clip, grpo, dr_grpo or dapo removed.

@@ -149,6 +149,10 @@ def test_means_by_hand():
     close(losses.sequence_mean(values, MASK), (3 + 5) / 2)
     close(losses.token_mean(values, MASK, num_tokens=7), 2.0)
     close(losses.sequence_mean(values, MASK, num_sequences=4), 2.0)
+    # An empty completion must not divide by its length, in the gradient either.
+    leaf = values.clone().requires_grad_()
+    empty = torch.tensor([[True, True, True], [False, False, False]])
+    close(gradient(losses.sequence_mean(leaf, empty), leaf), [[1 / 6, 1 / 6, 1 / 6], [0, 0, 0]])
 
 
 # --- against TRL ------------------------------------------------------------------------------------------------------
