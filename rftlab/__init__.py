@@ -20,7 +20,7 @@ _NAMES = {
     "Estimate": "evaluate",
 }
 _MODULES = {
-    "advantages", "bandits", "bench", "checks", "corpus", "evaluate", "grpo", "headline", "logprobs", "loop",
+    "advantages", "bandits", "bench", "checks", "corpus", "drawing", "evaluate", "grpo", "habits", "headline", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "notebooks", "plots", "pretrain", "records", "rewards",
     "rollout", "sft", "tasks",
 }

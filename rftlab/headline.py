@@ -13,7 +13,7 @@ from rftlab import records
 
 SEEDS = (0, 1, 2)
 TRAIN, TEST, MAX_NEW_TOKENS = 100, 200, 16
-STEPS = {"rft": 200, "rft-random": 40, "rft-format": 40}
+STEPS = {"rft": 60, "rft-random": 30, "rft-format": 40}
 
 
 def reward_for(arm, task, seed):
@@ -35,8 +35,8 @@ def run_one(arm, seed, folder, steps=None) -> records.RunRecord:
     test = task.test(TEST)
     checkpoint = Path("build") / "checkpoints" / f"headline-{arm}-seed{seed}.pt"
     record = rftlab.grpo.train(
-        policy, task, task.train(TRAIN, seed=seed), steps=steps or STEPS[arm], seed=seed, prompts_per_step=16, group_size=8,
-        max_new_tokens=MAX_NEW_TOKENS, lr=2e-4, reward_fn=reward_for(arm, task, seed), eval_problems=test, eval_every=20,
+        policy, task, task.train(TRAIN, seed=seed), steps=steps or STEPS[arm], seed=seed, prompts_per_step=8, group_size=8,
+        max_new_tokens=MAX_NEW_TOKENS, lr=4e-4, reward_fn=reward_for(arm, task, seed), eval_problems=test, eval_every=20,
         checkpoint=checkpoint, checkpoint_every=10, experiment="headline", arm=arm)
     shown = test[:8]
     record.notes["samples"] = [{"prompt": p.prompt, "answer": p.answer, "completion": c}

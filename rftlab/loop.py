@@ -53,7 +53,7 @@ class Loop:
         self.patience, self.on_step, self.max_grad_norm = patience, on_step, max_grad_norm
         self.checkpoint, self.checkpoint_every = checkpoint and Path(checkpoint), checkpoint_every
         self.optimizer = torch.optim.AdamW(policy.parameters, lr=lr, weight_decay=0.0)
-        self.best, self.bad, self.done, self.interrupted = None, 0, 0, False
+        self.best, self.bad, self.done, self.interrupted, self.newest = None, 0, 0, False, None
         if self.checkpoint and self.checkpoint.is_file():
             self._restore()
         elif eval_problems:
@@ -97,18 +97,22 @@ class Loop:
         """Append a step's metrics, evaluating first where it is due."""
         entry = {"step": step + 1, **{k: _plain(v) for k, v in metrics.items()}}
         if self.eval_problems and self.eval_every and (step + 1) % self.eval_every == 0:
-            entry["accuracy"] = round(self._evaluate().mean, 6)
+            self.newest = self._evaluate()
+            entry["accuracy"] = round(self.newest.mean, 6)
             self._remember(entry["accuracy"])
+        else:
+            self.newest = None
         self.record.metrics.append(entry)
         if self.on_step:
             self.on_step(entry)
 
     def finish(self) -> records.RunRecord:
-        """Go back to the best weights where patience was given, evaluate once more, and return the record."""
+        """Go back to the best weights where patience was given, evaluate what was not yet, and return the record."""
         if self.best is not None:
             self._load_parameters(self.best["parameters"])
+            self.newest = None
         if self.eval_problems:
-            self.record.final["accuracy"] = self._evaluate().to_dict()
+            self.record.final["accuracy"] = (self.newest or self._evaluate()).to_dict()
         return self.record
 
     def _evaluate(self):

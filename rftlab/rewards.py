@@ -115,14 +115,15 @@ def random_reward(seed: int, probability: float = 0.5) -> RewardFn:
     """Return the control that pays 1.0 with `probability`, blind to the text, otherwise 0.0.
 
     The random reward of "Spurious Rewards" (Shao et al. 2025). Each call draws anew from one stream, so that the same
-    text is paid differently each time; were it a hash of the text, there would be something to learn. The stream starts
-    over in a new process: a run that resumes sees other draws.
+    text is paid differently each time; were it a hash of the text, there would be something to learn. With the column
+    `step`, which `rftlab.grpo` passes, the draws are those of (seed, step), so that a run that resumes sees the same ones.
     """
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"random_reward got probability={probability}: expected 0 to 1")
-    rng = random.Random(seed)
+    stream = random.Random(seed)
 
-    def random_reward(prompts, completions, **columns) -> list[float]:
+    def random_reward(prompts, completions, *, step: int | None = None, **columns) -> list[float]:
+        rng = stream if step is None else random.Random(f"{seed} {step}")
         return [float(rng.random() < probability) for _ in contents(prompts, completions)]
 
     return random_reward
@@ -159,6 +160,10 @@ class Combined:
 
     functions: dict[str, RewardFn]
     weights: dict[str, float]
+
+    def __str__(self) -> str:
+        """The weighted parts by name, which is how a run record keeps it; a dataclass would print memory addresses."""
+        return " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
 
     def parts(self, prompts, completions, **columns) -> dict[str, list[float]]:
         """Return the N rewards of each part by name, before its weight.
