@@ -33,7 +33,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
-                         configuration(policy, problems, arguments))
+                         configuration(policy, task, problems, arguments))
     reward_fn = reward_fn or rewards.verifier(task)
     reference = Reference(policy) if kl_coef or track_kl else None
     loop = Loop(policy, task, record, steps=steps, lr=lr, eval_problems=eval_problems, eval_every=eval_every,

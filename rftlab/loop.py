@@ -177,7 +177,7 @@ def _plain(value):
     return value
 
 
-def configuration(policy, problems, arguments: dict) -> dict:
+def configuration(policy, task, problems, arguments: dict) -> dict:
     """The arguments of a run as they stand in its record; functions by name, problems by number and digest."""
     import hashlib
 
@@ -188,6 +188,6 @@ def configuration(policy, problems, arguments: dict) -> dict:
         return f"{len(several or ())} problems {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     plain = {k: getattr(v, "__name__", str(v)) if callable(v) else v for k, v in arguments.items()}
-    plain.update(problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
+    plain.update(task=repr(task), problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
                  lora=lora.spec_dict(policy.spec), dtype=str(policy.model.dtype).removeprefix("torch."))
     return plain

@@ -33,7 +33,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
         "text_of", "empty")}
     arm = arm or ("sft" if callable(target) else f"sft-{target}s")
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
-                         configuration(policy, problems, arguments))
+                         configuration(policy, task, problems, arguments))
     loop = Loop(policy, task, record, steps=steps, lr=lr, eval_problems=eval_problems, eval_every=eval_every,
                 max_new_tokens=max_new_tokens, patience=patience, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
                 on_step=on_step)
