@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import torch
@@ -177,6 +178,13 @@ def _plain(value):
     return value
 
 
+def _named(function) -> str:
+    """A function's name, with the weights of a combined reward; never an address, which the next process would not have."""
+    weights = getattr(function, "weights", None)
+    name = getattr(function, "__name__", type(function).__name__)
+    return name if weights is None else f"{name}({', '.join(f'{part}: {w:g}' for part, w in weights.items())})"
+
+
 def configuration(policy, task, problems, arguments: dict) -> dict:
     """The arguments of a run as they stand in its record; functions by name, problems by number and digest."""
     import hashlib
@@ -187,7 +195,7 @@ def configuration(policy, task, problems, arguments: dict) -> dict:
         text = "\n".join(f"{p.prompt}\t{p.answer}" for p in several or ())
         return f"{len(several or ())} problems {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
-    plain = {k: getattr(v, "__name__", str(v)) if callable(v) else v for k, v in arguments.items()}
-    plain.update(task=repr(task), problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
+    plain = {k: _named(v) if callable(v) else v for k, v in arguments.items()}
+    plain.update(task=repr(task) if is_dataclass(task) else task.name, problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
                  lora=lora.spec_dict(policy.spec), dtype=str(policy.model.dtype).removeprefix("torch."))
     return plain
