@@ -1,5 +1,6 @@
 """The command line: python -m rftlab doctor | train | experiment | bench."""
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", default="build/trained", help="folder for the trained policy, record.json beside it")
 
     experiment = commands.add_parser("experiment", help="make the records of an experiment that are still missing")
-    experiment.add_argument("name", choices=["headline"])
+    experiment.add_argument("name", choices=["headline", "reward-mix"])
     experiment.add_argument("--seeds", type=int, nargs="+")
     experiment.add_argument("--arms", nargs="+")
 
@@ -64,10 +65,8 @@ def train(given) -> None:
 
 
 def experiment(given) -> None:
-    from rftlab import headline
-
-    chosen = {k: v for k, v in (("seeds", given.seeds), ("arms", given.arms)) if v}
-    headline.run(**chosen)
+    module = importlib.import_module(f"rftlab.{given.name.replace('-', '_')}")
+    module.run(**{k: v for k, v in (("seeds", given.seeds), ("arms", given.arms)) if v})
 
 
 def main(arguments=None) -> int:
