@@ -161,10 +161,6 @@ class Combined:
     functions: dict[str, RewardFn]
     weights: dict[str, float]
 
-    def __str__(self) -> str:
-        """The weighted parts by name, which is how a run record keeps it; a dataclass would print memory addresses."""
-        return " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
-
     def parts(self, prompts, completions, **columns) -> dict[str, list[float]]:
         """Return the N rewards of each part by name, before its weight.
 
