@@ -84,7 +84,7 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
             rows = (groups[:, None] * G + torch.arange(G)).flatten()
             tokens, mask = r.completion_ids[rows], r.completion_mask[rows]
             inputs = (policy.model, r.prompt_ids[groups], r.prompt_mask[groups], tokens, mask, temperature)
-            log_probs, _ = completion_log_probs(*inputs)
+            log_probs = completion_log_probs(*inputs)
             old.setdefault(i, log_probs.detach())  # on policy at first: the ratio is 1
             loss = loss_fn(log_probs, old[i], flat[rows], mask, **totals)
             if reference:
@@ -114,4 +114,4 @@ class Reference:
         from rftlab import lora
 
         with lora.base_weights(self.adapters):
-            return completion_log_probs(self.model, *inputs)[0]
+            return completion_log_probs(self.model, *inputs)

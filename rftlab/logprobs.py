@@ -17,38 +17,37 @@ class _HeadLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h, weight, targets, temperature, chunk=128):
-        log_probs, entropy = h.new_empty(len(h), dtype=torch.float32), h.new_empty(len(h), dtype=torch.float32)
-        need_grad = ctx.needs_input_grad[0]
-        jacobian = torch.empty_like(h) if need_grad else None
-        for rows in torch.arange(len(h), device=h.device).split(chunk):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            scores = F.linear(h[part], weight).float().div_(temperature)
-            norm = scores.logsumexp(-1)
-            log_probs[part] = scores.gather(-1, targets[part, None])[:, 0] - norm
-            probs = (scores - norm[:, None]).exp_()
-            entropy[part] = norm - torch.einsum("mv,mv->m", probs, scores)
-            if need_grad:
+        log_probs = h.new_empty(len(h), dtype=torch.float32)
+        jacobian = torch.empty_like(h) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(h), chunk):
+            part = slice(start, start + chunk)
+            scores = F.linear(h[part], weight)
+            if temperature != 1:
+                scores = scores.float() / temperature
+            probs = torch.softmax(scores, -1, dtype=torch.float32)
+            # log p by way of the likeliest token: the target's own p may be too small for float32, and logsumexp is slow
+            top, place = probs.max(-1, keepdim=True)
+            target = targets[part, None]
+            log_probs[part] = (scores.gather(-1, target).float() - scores.gather(-1, place).float() + top.log())[:, 0]
+            if jacobian is not None:
                 jacobian[part] = (weight[targets[part]] - probs.to(weight.dtype) @ weight) / temperature
         ctx.save_for_backward(jacobian)
-        ctx.mark_non_differentiable(entropy)
-        return log_probs, entropy
+        return log_probs
 
     @staticmethod
-    def backward(ctx, grad, _):
+    def backward(ctx, grad):
         (jacobian,) = ctx.saved_tensors
         return grad.to(jacobian.dtype)[:, None] * jacobian, None, None, None, None
 
 
 def head_log_probs(h, head, targets, temperature=1.0):
-    """Log-probability of each target and entropy of each distribution.
+    """Log-probability of each target under the output layer.
 
-    h: hidden states (M, H); head: the output layer (V, H); targets (M,). Returns float32 (M,), (M,).
+    h: hidden states (M, H); head: the output layer (V, H); targets (M,). Returns float32 (M,).
     """
     if not (head.weight.requires_grad and torch.is_grad_enabled()) and getattr(head, "bias", None) is None:
         return _HeadLogProb.apply(h, head.weight, targets, temperature)
-    log_all = (head(h).float() / temperature).log_softmax(-1)
-    entropy = -(log_all.detach().exp() * log_all.detach()).sum(-1)
-    return log_all.gather(-1, targets[:, None])[:, 0], entropy
+    return (head(h).float() / temperature).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 def pack(prompt_ids, prompt_mask, completion_ids, completion_mask, group_size):
@@ -86,10 +85,9 @@ def pack(prompt_ids, prompt_mask, completion_ids, completion_mask, group_size):
 
 
 def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):
-    """log pi(completion token | what came before) and the entropy there, both float32 (B*G, T), zero where masked.
+    """log pi(completion token | what came before), float32 (B*G, T), zero where masked.
 
     prompt_ids, prompt_mask (B, P) padded on the left; completion_ids, completion_mask (B*G, T) padded on the right.
-    Gradients flow into log_probs only.
     """
     B, (N, T) = len(prompt_ids), completion_ids.shape
     if N % B:
@@ -101,6 +99,5 @@ def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, complet
     h = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
     rows, columns = completion_mask[:, :used].reshape(B, -1).nonzero(as_tuple=True)
     targets = completion_ids[:, :used].reshape(B, -1)[rows, columns]
-    values, entropies = head_log_probs(h[rows, source[rows, columns]], model.get_output_embeddings(), targets, temperature)
-    log_probs = torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, values)
-    return log_probs, torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, entropies)
+    values = head_log_probs(h[rows, source[rows, columns]], model.get_output_embeddings(), targets, temperature)
+    return torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, values)

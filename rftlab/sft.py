@@ -44,7 +44,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
         ids, mask = encode_targets(policy, [text_of(p) for p in batch])
         tokens, total = int(mask.sum()), 0.0
         for part in torch.arange(len(batch)).split(prompts_per_pass):
-            log_probs, _ = completion_log_probs(policy.model, prompt_ids[part], prompt_mask[part], ids[part], mask[part])
+            log_probs = completion_log_probs(policy.model, prompt_ids[part], prompt_mask[part], ids[part], mask[part])
             loss = -losses.token_mean(log_probs, mask[part], tokens)
             loss.backward()
             total += loss.item()

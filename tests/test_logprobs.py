@@ -43,11 +43,10 @@ def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, tempe
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_equal_to_the_plain_way(model, temperature):
-    log_probs, entropy = completion_log_probs(model, *batch(), temperature)
+    log_probs = completion_log_probs(model, *batch(), temperature)
     assert torch.allclose(log_probs, plain(model, *batch(), temperature), atol=1e-5)
     mask = batch()[3]
-    assert (log_probs[~mask] == 0).all() and (entropy[~mask] == 0).all()
-    assert (entropy[mask] > 0).all() and (entropy <= torch.tensor(97.0).log() + 1e-4).all()
+    assert (log_probs[~mask] == 0).all() and (log_probs[mask] < 0).all()
 
 
 @pytest.mark.parametrize("frozen_head", [True, False])
@@ -55,7 +54,7 @@ def test_gradient_equals_the_plain_ones(model, frozen_head):
     model.get_output_embeddings().weight.requires_grad_(not frozen_head)
     weights = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)) * batch()[3]
     grads = []
-    for f in (lambda: completion_log_probs(model, *batch(), 0.7)[0], lambda: plain(model, *batch(), 0.7)):
+    for f in (lambda: completion_log_probs(model, *batch(), 0.7), lambda: plain(model, *batch(), 0.7)):
         model.zero_grad()
         (f() * weights).sum().backward()
         grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
@@ -66,10 +65,10 @@ def test_gradient_equals_the_plain_ones(model, frozen_head):
 
 def test_a_completion_does_not_see_its_siblings(model):
     ids, prompt_mask, completions, mask = batch()
-    before = completion_log_probs(model, ids, prompt_mask, completions, mask)[0]
+    before = completion_log_probs(model, ids, prompt_mask, completions, mask)
     changed = completions.clone()
     changed[1] = (changed[1] + 1) % 97
-    after = completion_log_probs(model, ids, prompt_mask, changed, mask)[0]
+    after = completion_log_probs(model, ids, prompt_mask, changed, mask)
     others = [0, 2, 3, 4, 5]
     assert torch.allclose(before[others], after[others], atol=1e-6)
     assert not torch.allclose(before[1], after[1], atol=1e-3)
@@ -78,8 +77,8 @@ def test_a_completion_does_not_see_its_siblings(model):
 def test_padding_ids_are_irrelevant(model):
     ids, prompt_mask, completions, mask = batch()
     other = completions.masked_fill(~mask, 42)
-    assert torch.equal(completion_log_probs(model, ids, prompt_mask, completions, mask)[0],
-                       completion_log_probs(model, ids, prompt_mask, other, mask)[0])
+    assert torch.equal(completion_log_probs(model, ids, prompt_mask, completions, mask),
+                       completion_log_probs(model, ids, prompt_mask, other, mask))
 
 
 def test_pack_computes_the_prompt_once_and_no_last_token():
@@ -89,12 +88,13 @@ def test_pack_computes_the_prompt_once_and_no_last_token():
     assert positions[0, 5:].tolist() == [3, 4, 5, 3, 4]  # a prompt of 3 tokens comes before each completion
 
 
-def test_entropy_of_a_uniform_head():
+def test_a_uniform_head_and_a_hopeless_target():
     head = torch.nn.Linear(8, 50, bias=False).requires_grad_(False)
     head.weight.zero_()
-    log_probs, entropy = head_log_probs(torch.randn(3, 8), head, torch.tensor([0, 7, 49]))
+    log_probs = head_log_probs(torch.randn(3, 8), head, torch.tensor([0, 7, 49]))
     assert torch.allclose(log_probs, -torch.tensor(50.0).log().expand(3))
-    assert torch.allclose(entropy, torch.tensor(50.0).log().expand(3))
+    head.weight[0] = 100.0  # probability e^-800 elsewhere: zero in float32, its logarithm is not
+    assert torch.allclose(head_log_probs(torch.ones(1, 8), head, torch.tensor([3])), torch.tensor([-800.0]))
 
 
 def test_uneven_groups_are_refused(model):

@@ -45,7 +45,7 @@ def test_greedy_equals_generate_on_the_real_model():
 def test_log_probs_are_those_of_the_policy(policy, prompts):
     for temperature in (1.0, 0.7):
         r = rollout(policy, prompts[:4], group_size=6, max_new_tokens=24, temperature=temperature, seed=1)
-        again, _ = completion_log_probs(policy.model, r.prompt_ids, r.prompt_mask, r.completion_ids, r.completion_mask, temperature)
+        again = completion_log_probs(policy.model, r.prompt_ids, r.prompt_mask, r.completion_ids, r.completion_mask, temperature)
         assert torch.allclose(again.detach(), r.log_probs, atol=1e-3)
 
 
