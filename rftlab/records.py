@@ -12,8 +12,8 @@ TIMES = ("seconds_rollout", "seconds_reward", "seconds_update", "tokens_per_seco
 def results_folder() -> Path:
     """data/results of this clone, or the copy inside an installed wheel."""
     here = Path(__file__).resolve().parent
-    clone = here.parent / "data" / "results"
-    return clone if clone.is_dir() else here / "_data" / "results"
+    data = here.parent / "data"
+    return (data if data.is_dir() else here / "_data") / "results"
 
 
 @dataclass
