@@ -51,8 +51,7 @@ def batch_level(rewards: Tensor, eps: float = 1e-4) -> Tensor:
     when prompts differ in difficulty.
     """
     _check(rewards)
-    shifted = rewards - _lowest(rewards).amin()
-    return (_centre(rewards) / (_std(shifted, dim=(0, 1)) + eps)).nan_to_num(nan=0.0)
+    return (_centre(rewards) / (_std(rewards, dim=(0, 1)) + eps)).nan_to_num(nan=0.0)
 
 
 def zero_variance(rewards: Tensor) -> Tensor:
