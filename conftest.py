@@ -91,6 +91,7 @@ def await_reply(self, msg_id, timeout=None):
             message = self.get_message(stream="shell", timeout=min(1.0, max(0.01, end - time.monotonic())))
         except Empty:
             if not self.is_alive():
+                self.km.cleanup_resources()  # its connection file; nbval cleans up after living kernels only
                 raise RuntimeError("the kernel died in this cell (out of memory?)") from None
             if time.monotonic() > end:
                 raise

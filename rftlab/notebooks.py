@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 1800  # seconds; far more than any cell takes, so that a hang ends some day
+KERNEL_START_TIMEOUT = 300  # seconds; a busy machine needs many for what takes one
 
 # The third cell of every notebook, the same everywhere; tests/test_notebooks.py compares.
 SETUP_CELL = r'''
@@ -119,8 +120,9 @@ def execute(path: Path, on_cell=None):
             if on_cell:
                 on_cell(current[0])
 
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", record_timing=False, on_cell_start=begin,
-                            resources={"metadata": {"path": str(path.parent)}}, extra_arguments=["--log-level=ERROR"])
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, startup_timeout=KERNEL_START_TIMEOUT, kernel_name="python3",
+                            resources={"metadata": {"path": str(path.parent)}}, record_timing=False, on_cell_start=begin,
+                            extra_arguments=["--log-level=ERROR"])
     try:
         client.execute()
     except CellExecutionError as error:
@@ -177,7 +179,8 @@ def summary(runs: list[NotebookRun], width: int = 100) -> str:
     lines = [f"{run.name:<{wide}}  {clock(run.seconds):>6}  " + (f"FAILED in {run.error}" if run.error else run.headline or "ran")
              for run in runs]
     failed = sum(bool(run.error) for run in runs)
-    total = f"{len(runs)} notebook{'s' * (len(runs) > 1)} in {clock(sum(run.seconds for run in runs))}, " + (f"{failed} failed" if failed else "all ran")
+    total = (f"{len(runs)} notebook{'s' * (len(runs) > 1)} in {clock(sum(run.seconds for run in runs))}, "
+             + (f"{failed} failed" if failed else "all ran"))
     return "\n".join([line if len(line) <= width else line[:width - 3] + "..." for line in lines] + ["", total])
 
 
