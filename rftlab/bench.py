@@ -67,8 +67,12 @@ class Endless:
 
 
 def trl_step(gate):
-    """The same steps by TRL's GRPOTrainer with PEFT's LoRA, in its fastest setting here: one batch, no checkpointing."""
+    """The same steps by TRL's GRPOTrainer with PEFT's LoRA, in its fastest setting here: one batch, no checkpointing.
+
+    TRL 1.15 computes its head in a Triton kernel, which does not run without a GPU; there the same values come from torch.
+    """
     import torch
+    import trl.trainer.utils
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -77,7 +81,10 @@ def trl_step(gate):
     from rftlab import machine, models
     from rftlab.lora import ALL_LINEAR
 
-    class Gate(TrainerCallback):
+    if machine.device() == "cpu":
+        trl.trainer.utils._ChunkedLogProbFunction = PlainHead
+
+    class StepGate(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
             gate.begin()
 
@@ -93,8 +100,20 @@ def trl_step(gate):
         per_device_train_batch_size=PROMPTS * GROUP, num_generations=GROUP, max_completion_length=NEW_TOKENS,
         gradient_checkpointing=False, generation_kwargs={"min_new_tokens": NEW_TOKENS}, disable_tqdm=True, report_to="none",
         save_strategy="no", logging_strategy="no", dataloader_pin_memory=False)
-    GRPOTrainer(model, paid, args, data, processing_class=tokenizer, callbacks=[Gate()], peft_config=LoraConfig(
+    GRPOTrainer(model, paid, args, data, processing_class=tokenizer, callbacks=[StepGate()], peft_config=LoraConfig(
         r=RANK, lora_alpha=2 * RANK, target_modules=list(ALL_LINEAR))).train()
+
+
+class PlainHead:
+    """Log-probability and entropy of each label, in the place of TRL's kernel."""
+
+    @staticmethod
+    def apply(hidden, weight, bias, labels, temperature, *_):
+        import torch
+
+        log_all = (torch.nn.functional.linear(hidden, weight, bias).float() / temperature).log_softmax(-1)
+        entropy = -(log_all.detach().exp() * log_all.detach()).sum(-1)
+        return log_all.gather(-1, labels[:, None])[:, 0], entropy, None, None, None
 
 
 class Gate:
