@@ -21,7 +21,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     """Train `policy` on `problems` by reinforcement; returns its RunRecord.
 
     reward_fn: TRL's signature, by default the task's verifier. A reward of None is "not graded" and teaches nothing.
-    lr: default 2e-4 with adapters, 5e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
+    lr: default 2e-4 with adapters, 3e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
     result. eval_problems: held-out problems for accuracy before, every `eval_every` steps, and after.
     checkpoint: a file to resume from, written every `checkpoint_every` steps; the same call goes on where it stopped.
     Raises ValueError for no problems, a group of one, or a checkpoint of another run.
@@ -29,7 +29,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     if not problems or group_size < 2:
         raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
                          f"got {len(problems)} and {group_size}")
-    lr = lr or (2e-4 if policy.adapters else 5e-4)
+    lr = lr or (2e-4 if policy.adapters else 3e-4)
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,

@@ -27,7 +27,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
     empty = [p.prompt for p in problems if not text_of(p)]
     if empty:
         raise ValueError(f"{len(empty)} of {len(problems)} problems have no text to imitate, the first is {empty[0]!r}")
-    lr = lr or (2e-4 if policy.adapters else 5e-4)
+    lr = lr or (2e-4 if policy.adapters else 3e-4)
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm",
         "text_of", "empty")}

@@ -25,15 +25,15 @@ def weights(policy):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.slow
 def test_it_learns(task, seed):
-    """25 steps lift greedy accuracy on held-out problems by at least 20 points; a coin as reward does not."""
+    """25 steps lift greedy accuracy on held-out problems by at least 40 points; a coin as reward does not."""
     policy, test = rftlab.load_policy("tiny"), task.test(100)
-    record = grpo.train(policy, task, task.train(100, seed=seed), steps=25, seed=seed, eval_problems=test, lr=1e-3)
+    record = grpo.train(policy, task, task.train(100, seed=seed), steps=25, seed=seed, eval_problems=test)
     gain = record.final["accuracy"]["mean"] - record.final["accuracy_before"]["mean"]
-    assert gain > 0.2
+    assert gain > 0.4
     if seed == 0:
-        control = grpo.train(rftlab.load_policy("tiny"), task, task.train(100), steps=25, eval_problems=test, lr=1e-3,
+        control = grpo.train(rftlab.load_policy("tiny"), task, task.train(100), steps=25, eval_problems=test,
                              reward_fn=rewards.random_reward(0, 0.2))
-        assert gain > control.final["accuracy"]["mean"] - control.final["accuracy_before"]["mean"] + 0.2
+        assert gain > control.final["accuracy"]["mean"] - control.final["accuracy_before"]["mean"] + 0.3
 
 
 def test_sft_learns_to_imitate(task):
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_run_is_refused(task, tmp_path):
         return grpo.train(rftlab.load_policy("tiny"), task, task.train(10), **{"steps": 1, "checkpoint": tmp_path / "c.pt", **changes})
 
     go()
-    with pytest.raises(ValueError, match="belongs to another run: lr is 0.0005 there and 0.1 here"):
+    with pytest.raises(ValueError, match="belongs to another run: lr is 0.0003 there and 0.1 here"):
         go(lr=0.1)
     assert len(go(steps=2).metrics) == 2  # more steps of the same run is going on, not another run
 
