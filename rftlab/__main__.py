@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="our speed beside a peer's, in one run")
     bench.add_argument("name", choices=["step", "rollout"])
     bench.add_argument("--json", action="store_true")
+    bench.add_argument("--save", metavar="FOLDER", help="also write FOLDER/NAME.json, with machine and versions")
     return top
 
 
@@ -80,7 +81,7 @@ def main(arguments=None) -> int:
             experiment(given)
         else:
             from rftlab import bench
-            bench.main(given.name, given.json)
+            bench.main(given.name, given.json, given.save)
     except KeyboardInterrupt as stop:
         print(f"\n{stop or 'stopped'}", file=sys.stderr)
         return 130

@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 PROMPTS, GROUP, NEW_TOKENS, RANK = 8, 8, 12, 16
 
@@ -235,6 +236,13 @@ def table(rows) -> str:
     return "\n".join(lines + notes)
 
 
-def main(name, as_json=False) -> None:
+def main(name, as_json=False, save=None) -> None:
+    """Run one bench and print its rows; `save` names a folder for them, with machine, versions and commit."""
+    from rftlab import machine, records
+
     rows = BENCHES[name]()
     print(json.dumps(rows, indent=1) if as_json else table(rows))
+    if save:
+        made = {**machine.environment(), "commit": records.commit(), "date": time.strftime("%Y-%m-%d")}
+        Path(save).mkdir(parents=True, exist_ok=True)
+        (Path(save) / f"{name}.json").write_text(json.dumps({**made, "rows": rows}, indent=1) + "\n")

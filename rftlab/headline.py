@@ -13,6 +13,7 @@ from rftlab import records
 
 SEEDS = (0, 1, 2)
 TRAIN, TEST, MAX_NEW_TOKENS = 100, 200, 16
+TITLES = {"rft": "the verifier", "rft-random": "a coin (control)", "rft-format": "the verifier + 0.2 for any bare number"}
 STEPS = {"rft": 60, "rft-random": 30, "rft-format": 40}
 
 
@@ -60,3 +61,52 @@ def run(seeds=SEEDS, arms=tuple(STEPS), folder=None) -> None:
             before, after = record.final["accuracy_before"], record.final["accuracy"]
             print(f"{arm} seed {seed}: held-out accuracy {before['mean']:.2f} -> {after['mean']:.2f} "
                   f"in {record.seconds / 60:.0f} minutes", flush=True)
+
+
+def summary(runs) -> str:
+    """What came out, in markdown: one line an arm, means over seeds with their intervals, and what it cost."""
+    from rftlab.evaluate import bootstrap
+
+    arms, lines = {}, []
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
+    lines = ["| reward | seeds | steps | accuracy before | accuracy after, 95 % interval over seeds | of each seed | minutes a seed |",
+             "|---|---|---|---|---|---|---|"]
+    for arm in [a for a in STEPS if a in arms]:
+        several = sorted(arms[arm], key=lambda r: r.seed)
+        after, before = ([r.final[k]["mean"] for r in several] for k in ("accuracy", "accuracy_before"))
+        estimate = bootstrap(after)
+        minutes = sum(r.seconds for r in several) / len(several) / 60
+        lines.append(f"| {TITLES[arm]} | {len(several)} | {STEPS[arm]} | {sum(before) / len(before):.3f} | "
+                     f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] | "
+                     f"{', '.join(f'{v:.3f}' for v in after)} | {minutes:.0f} |")
+    n = runs[0].final["accuracy"]["n"]
+    return "\n".join(lines) + (f"\n\n{n} held-out problems, greedy decoding, {TRAIN} training prompts, {runs[0].device}, "
+                               f"{runs[0].config['dtype']}.")
+
+
+def draw(runs, path) -> None:
+    """The README's picture: held-out accuracy along training, one line an arm, the range over seeds as a band."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from rftlab import plots
+
+    plots.style()
+    for run in runs:  # the evaluation before training is step 0 of the curve
+        run.metrics.insert(0, {"step": 0, "accuracy": run.final["accuracy_before"]["mean"]})
+    ax = plots.learning_curve(runs, "accuracy", title="SmolLM2-135M learns two-digit addition, if the reward says the right thing")
+    ax.set_ylim(0, 1)
+    ax.figure.set_size_inches(8, 4)
+    plt.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def publish(root=None) -> None:
+    """Write the picture and the table of README.md anew from the records of a clone."""
+    root = Path(root or records.results_folder().parents[1])
+    runs = records.load_all("headline", root / "data" / "results")
+    readme = root / "README.md"
+    head, rest = readme.read_text().split("<!-- headline -->", 1)
+    readme.write_text(f"{head}<!-- headline -->\n{summary(runs)}\n<!-- /headline -->" + rest.split("<!-- /headline -->", 1)[1])
+    draw(runs, root / "data" / "results" / "headline.png")

@@ -1,0 +1,63 @@
+"""The command line: every command says what it does, and bad input ends in one clear line, not in a traceback."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rftlab import bench
+from rftlab.__main__ import main
+from rftlab.records import RunRecord
+
+
+def test_doctor_measures(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "GFLOP/s" in out and "Model tiny" in out and "found" in out
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["train", "chess"], "unknown task 'chess'"),
+    (["train", "arithmetic", "--model", "./nowhere"], "not a folder"),
+    (["train", "arithmetic", "--steps", "0"], "steps must be at least 1"),
+    (["train", "arithmetic", "--problems", "99999"], "different train problems"),
+    (["experiment", "headline", "--arms", "magic"], "no arm 'magic'"),
+])
+def test_bad_input_is_one_clear_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_train_leaves_a_policy_and_a_record(tmp_path):
+    command = [sys.executable, "-m", "rftlab", "train", "arithmetic", "--steps", "3", "--lora-rank", "4", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RFT_PROFILE": "ci"})
+    assert done.returncode == 0, done.stderr
+    assert "held-out accuracy" in done.stdout
+    assert len(RunRecord.load(tmp_path / "out" / "record.json").metrics) == 3
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file() and not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_bench_rows_and_table():
+    less = bench.row("step_seconds", "s", 2.0, "trl", 24.0, 1.0, 5, more_is_better=False)
+    more = bench.row("rollout_tokens_per_s", "tokens/s", 800.0, "generate", 200.0, 1600.0, 3, more_is_better=True)
+    assert set(less) == {"name", "unit", "ours", "peer", "peer_value", "ratio", "limit", "share_of_limit", "runs"}
+    assert (less["ratio"], less["share_of_limit"], more["ratio"], more["share_of_limit"]) == (12.0, 0.5, 4.0, 0.5)
+    assert "12.0x" in bench.table([less, more]) and "50 % of what this machine" in bench.table([less, more])
+    json.dumps([less, more])
+
+
+def test_the_bench_interleaves_and_isolates():
+    (fast, small), (slow, large) = bench.interleaved([sleep_short, sleep_long], runs=3)
+    assert 0.01 <= fast < slow and large > small + 100e6
+
+
+def sleep_short(gate):
+    bench.repeat(lambda: __import__("time").sleep(0.01), gate)
+
+
+def sleep_long(gate):
+    block = bytearray(200_000_000)
+    bench.repeat(lambda: (__import__("time").sleep(0.05), len(block)), gate)
