@@ -21,7 +21,7 @@ _NAMES = {
 }
 _MODULES = {
     "advantages", "bandits", "bench", "checks", "corpus", "drawing", "evaluate", "grpo", "habits", "headline", "install", "logprobs", "loop",
-    "lora", "losses", "machine", "models", "notebooks", "plots", "pretrain", "records", "reward_mix", "rewards",
+    "lora", "losses", "machine", "models", "notebooks", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
     "rollout", "sft", "tasks",
 }
 

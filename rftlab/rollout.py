@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from rftlab.attention import RolloutCache
+from rftlab.packing import packed
 
 BLOCK = 256  # vocabulary entries per block of the two-level search in `sample`
 
@@ -120,9 +121,10 @@ def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, s
     uniform = torch.rand(len(prompts) * group_size, max_new_tokens, generator=generator).T.to(ids.device)
     step = max(1, max_rows // group_size)
     parts = []
-    for i in range(0, len(prompts), step):
-        parts.append(_decode(policy, ids[i:i + step], mask[i:i + step], group_size,
-                             uniform[:, i * group_size:(i + step) * group_size], temperature))
+    with packed(policy.model, min(len(prompts) * group_size, max_rows), max_new_tokens):
+        for i in range(0, len(prompts), step):
+            parts.append(_decode(policy, ids[i:i + step], mask[i:i + step], group_size,
+                                 uniform[:, i * group_size:(i + step) * group_size], temperature))
     tokens, filled, log_probs = (torch.cat(p) for p in zip(*parts))
     used = max(1, int(filled.any(0).sum()))
     texts = policy.tokenizer.batch_decode([row[keep] for row, keep in zip(tokens, filled)], skip_special_tokens=True)

@@ -1,4 +1,8 @@
 """Rollouts: equal to transformers' generate where that is defined, and the sampler draws from the right distribution."""
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -96,6 +100,40 @@ def test_sampler_survives_the_ends():
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).expand(2, 5)
     tokens, log_probs = sample(logits, torch.tensor([0.0, 1 - 2**-24]), 1.0)
     assert tokens.tolist() == [1, 3] and torch.isfinite(log_probs).all()
+
+
+PACKED = """
+import torch, rftlab
+from rftlab.packing import WORTH, packed, supported
+
+if not supported():
+    raise SystemExit(77)
+prompts = [p.prompt for p in rftlab.load_task("arithmetic").test(4)]
+for lora in (None, rftlab.LoraSpec(rank=4, alpha=8)):
+    policy = rftlab.load_policy("tiny", lora=lora, dtype="bfloat16")
+    ids, mask = policy.encode(prompts)
+    swapped = lambda: sum("forward" in m.__dict__ for m in policy.model.modules())
+    with torch.no_grad():
+        plain = policy.model(input_ids=ids, attention_mask=mask).logits
+        with packed(policy.model, len(ids), WORTH - 1):
+            assert swapped() == 0
+        with packed(policy.model, len(ids), WORTH):
+            assert swapped() > 20
+            inside = policy.model(input_ids=ids, attention_mask=mask).logits
+        assert swapped() == 0 and torch.equal(policy.model(input_ids=ids, attention_mask=mask).logits, plain)
+    kept = mask.bool()
+    assert torch.allclose(inside[kept], plain[kept], atol=0.25, rtol=0.05)
+"""
+
+
+def test_packed_weights_multiply_alike_and_are_put_back():
+    """In a process of its own: the tests run with the processor held back to AVX2, where there is nothing to pack for."""
+    held_back = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+    environment = {k: v for k, v in os.environ.items() if k not in held_back}
+    done = subprocess.run([sys.executable, "-c", PACKED], env=environment, capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("this processor has no fast bfloat16 product")
+    assert done.returncode == 0, done.stderr
 
 
 def test_bad_input(policy):
