@@ -6,6 +6,7 @@ runs one and stores its outputs in place: those are what `make test` compares wi
 """
 import argparse
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -54,7 +55,7 @@ class NotebookRun:
 
 
 def quiet_folders() -> dict:
-    """Environment that keeps what Jupyter, IPython, matplotlib and compilers write inside the clone: in build/, made here."""
+    """Environment that keeps what Jupyter, IPython, matplotlib and compilers write in build/ of the clone, which it makes."""
     build = (ROOT if (ROOT / "Makefile").is_file() else Path.cwd()) / "build"
     names = {"IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "jupyter/config", "JUPYTER_DATA_DIR": "jupyter/data",
              "JUPYTER_RUNTIME_DIR": "jupyter/runtime", "MPLCONFIGDIR": "matplotlib", "TRITON_CACHE_DIR": "triton",
@@ -148,7 +149,7 @@ def normalise(notebook):
 
 
 def run_all(paths=None, out: Path = ROOT / "build" / "notebooks") -> list[NotebookRun]:
-    """Run notebooks one after another under a progress bar; the executed copies go to `out`. A failure stops only its own."""
+    """Run notebooks one after another under a progress bar; executed copies go to `out`. A failure stops only its own."""
     import nbformat
     from tqdm import tqdm
 
@@ -176,8 +177,8 @@ def summary(runs: list[NotebookRun], width: int = 100) -> str:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     wide = max(len(run.name) for run in runs)
-    lines = [f"{run.name:<{wide}}  {clock(run.seconds):>6}  " + (f"FAILED in {run.error}" if run.error else run.headline or "ran")
-             for run in runs]
+    lines = [f"{run.name:<{wide}}  {clock(run.seconds):>6}  "
+             + (f"FAILED in {run.error}" if run.error else run.headline or "ran") for run in runs]
     failed = sum(bool(run.error) for run in runs)
     total = (f"{len(runs)} notebook{'s' * (len(runs) > 1)} in {clock(sum(run.seconds for run in runs))}, "
              + (f"{failed} failed" if failed else "all ran"))
@@ -200,16 +201,19 @@ def main(arguments=None) -> int:
     parser.add_argument("what", choices=["course", "lab", "record"])
     parser.add_argument("names", nargs="*", help="notebooks: a path, or the number at the beginning; course and record only")
     given = parser.parse_args(arguments)
-    paths = [find_notebook(name) for name in given.names]
     if given.what == "lab":
         return open_lab()
-    if given.what == "record":
-        if not paths:
-            parser.error("say which notebook to record: make record NB=01")
-        for path in paths:
-            record(path)
-            print(f"recorded {path}")
-        return 0
+    try:
+        paths = [find_notebook(name) for name in given.names]
+        if given.what == "record":
+            if not paths:
+                parser.error("say which notebook to record: make record NB=01")
+            for path in paths:
+                record(path)
+                print(f"recorded {path}")
+            return 0
+    except (FileNotFoundError, RuntimeError) as error:
+        sys.exit(str(error))
     runs = run_all(paths)
     folder = os.path.relpath(ROOT / "build" / "notebooks")
     print(f"\n{summary(runs)}\nExecuted copies: {folder}{os.sep}   To work with the notebooks: make lab")
@@ -219,10 +223,10 @@ def main(arguments=None) -> int:
 def open_lab() -> int:
     """JupyterLab on the first notebook, with its settings and caches in build/ and not in the home folder."""
     os.environ.update(quiet_folders())
-    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(ROOT), str(ROOT / "notebooks" / "00_start_here.ipynb")]
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={ROOT}",
+               "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # as in most containers; Jupyter would stop otherwise
-    import subprocess
     with suppress(KeyboardInterrupt):
         return subprocess.run(command).returncode
     return 0

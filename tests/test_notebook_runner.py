@@ -1,4 +1,8 @@
 """Running and recording notebooks: what is kept, what is shown, and what a failing cell does."""
+import os
+import subprocess
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -86,3 +90,30 @@ def test_main_ends_with_one_when_a_notebook_fails(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(notebooks, "run_all", lambda paths: [NotebookRun("01_a", 1.0, "", "code cell 1: ValueError: no")])
     assert notebooks.main(["course"]) == 1
     assert "Executed copies: build" in capsys.readouterr().out
+
+
+def test_main_records_by_number_and_says_what_failed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    write(tmp_path / "notebooks" / "01_a.ipynb", new_code_cell("1"))
+    monkeypatch.setattr(notebooks, "record", lambda path: None)
+    assert notebooks.main(["record", "01"]) == 0
+    assert "recorded" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="'07' names 0 notebooks"):
+        notebooks.main(["record", "07"])
+    with pytest.raises(SystemExit):
+        notebooks.main(["record"])
+    assert "make record NB=01" in capsys.readouterr().err
+
+
+def test_lab_opens_the_first_notebook_and_writes_nothing_to_the_home_folder(monkeypatch):
+    called = {}
+
+    def run(command):
+        called.update(command=command, config=os.environ["JUPYTER_CONFIG_DIR"], python=os.environ["IPYTHONDIR"])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert notebooks.main(["lab"]) == 0
+    assert any(argument.endswith("/lab/tree/notebooks/00_start_here.ipynb") for argument in called["command"])
+    assert Path(called["config"]).is_relative_to(notebooks.ROOT) and Path(called["python"]).is_relative_to(notebooks.ROOT)

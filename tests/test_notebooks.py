@@ -29,15 +29,17 @@ def test_the_course_is_complete():
 
 
 @pytest.mark.parametrize("rule", rules.FOR_ALL, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
 def test_rule(path, rule):
-    assert not faults(rule, rules.read(path)), f"{path.name}"
+    found = faults(rule, rules.read(path))
+    assert not found, "\n".join([path.name, *found])
 
 
 @pytest.mark.parametrize("rule", rules.FOR_CHAPTERS, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_rule(path, rule):
-    assert not faults(rule, rules.read(path)), f"{path.name}"
+    found = faults(rule, rules.read(path))
+    assert not found, "\n".join([path.name, *found])
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
