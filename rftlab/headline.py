@@ -3,8 +3,8 @@
     python -m rftlab experiment headline              every run that has no record yet
     python -m rftlab experiment headline --seeds 0    one seed of each arm
 
-Arms: rft (the verifier pays), rft-random (a coin pays: the control), rft-format (the verifier plus a careless bonus for
-any bare number: the collapse). Each writes data/results/headline/<arm>-seed<k>.json; a run that was killed goes on from its
+Arms: rft (the verifier pays), rft-random (a coin pays: the control), rft-format and rft-format-heavy (the verifier plus a
+careless bonus of 0.2 or 1.0 for any bare number). Each writes data/results/headline/<arm>-seed<k>.json; a run that was killed goes on from its
 checkpoint in build/.
 """
 from pathlib import Path
@@ -13,8 +13,9 @@ from rftlab import records
 
 SEEDS = (0, 1, 2)
 TRAIN, TEST, MAX_NEW_TOKENS = 100, 200, 16
-TITLES = {"rft": "the verifier", "rft-random": "a coin (control)", "rft-format": "the verifier + 0.2 for any bare number"}
-STEPS = {"rft": 60, "rft-random": 30, "rft-format": 40}
+TITLES = {"rft": "the verifier", "rft-random": "a coin (control)", "rft-format": "the verifier + 0.2 for any bare number",
+          "rft-format-heavy": "the verifier + 1.0 for any bare number"}
+STEPS = {"rft": 60, "rft-random": 30, "rft-format": 40, "rft-format-heavy": 40}
 
 
 def reward_for(arm, task, seed):
@@ -22,8 +23,8 @@ def reward_for(arm, task, seed):
 
     if arm == "rft-random":
         return rewards.random_reward(seed, probability=0.2)
-    if arm == "rft-format":
-        return rewards.combine({rewards.verifier(task): 1.0, rewards.number_only: 0.2})
+    if arm.startswith("rft-format"):
+        return rewards.combine({rewards.verifier(task): 1.0, rewards.number_only: 1.0 if arm.endswith("heavy") else 0.2})
     return rewards.verifier(task)
 
 
