@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -128,8 +127,15 @@ class Gate:
         self.start = time.perf_counter()
 
     def end(self):
-        scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB on Linux
-        self.pipe.send((time.perf_counter() - self.start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale))
+        self.pipe.send((time.perf_counter() - self.start, peak_memory()))
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has held at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss counts the parent's memory from before the exec as well
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _child(maker, pipe):

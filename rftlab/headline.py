@@ -4,8 +4,8 @@
     python -m rftlab experiment headline --seeds 0    one seed of each arm
 
 Arms: rft (the verifier pays), rft-random (a coin pays: the control), rft-format and rft-format-heavy (the verifier plus a
-careless bonus of 0.2 or 1.0 for any bare number). Each writes data/results/headline/<arm>-seed<k>.json; a run that was killed goes on from its
-checkpoint in build/.
+careless bonus of 0.2 or 1.0 for any bare number). Each writes data/results/headline/<arm>-seed<k>.json; a run that was
+killed goes on from its checkpoint in build/.
 """
 from pathlib import Path
 
