@@ -13,7 +13,7 @@ from pathlib import Path
 from rftlab import records
 
 SEEDS = (0, 1, 2, 3, 4)
-TRAIN, TEST, STEPS, MAX_NEW_TOKENS = 100, 200, 60, 40
+TRAIN, TEST, STEPS, MAX_NEW_TOKENS, LR = 100, 200, 60, 40, 3e-4
 SHORT = 20  # characters; brevity pays in full up to here: room for an estimate, not for a worked solution
 BONUS = 0.2  # weight of everything that is not the verifier
 PAID = {  # what each arm pays for
@@ -59,7 +59,7 @@ def run_one(arm, seed, folder, steps=STEPS) -> records.RunRecord:
     problems = [thinking(p) for p in task.train(TRAIN, seed=seed)]
     test = [thinking(p) for p in task.test(TEST)]
     before = measure(policy, test)
-    record = rftlab.grpo.train(policy, task, problems, steps=steps, seed=seed, max_new_tokens=MAX_NEW_TOKENS, lr=1e-3,
+    record = rftlab.grpo.train(policy, task, problems, steps=steps, seed=seed, max_new_tokens=MAX_NEW_TOKENS, lr=LR,
                                reward_fn=reward_for(arm, task, seed), eval_problems=test, eval_every=20,
                                experiment="reward-mix", arm=arm)
     record.final.update({f"{name}_before": value for name, value in before.items()}, **measure(policy, test))
