@@ -43,14 +43,19 @@ def repeat(step, gate):
 
 
 def our_step(gate):
-    """GRPO steps of `rftlab.grpo.train`, every completion of full length."""
+    """The steps of `rftlab.grpo.train`, every completion of full length, all groups in one pass as the peer has them."""
     import rftlab
     from rftlab import grpo
 
     policy = Endless.of(rftlab.load_policy("smollm2", lora=rftlab.LoraSpec(RANK, 2 * RANK)))
-    problems, task = questions(), rftlab.load_task("arithmetic")
-    repeat(lambda: grpo.train(policy, task, problems, steps=1, prompts_per_step=PROMPTS, group_size=GROUP,
-                              max_new_tokens=NEW_TOKENS, reward_fn=paid, lr=1e-5), gate)
+
+    def next_step(metrics):
+        gate.end()
+        gate.begin()
+
+    gate.begin()
+    grpo.train(policy, rftlab.load_task("arithmetic"), questions(), steps=10**6, prompts_per_step=PROMPTS, group_size=GROUP,
+               max_new_tokens=NEW_TOKENS, reward_fn=paid, lr=1e-5, prompts_per_pass=PROMPTS, on_step=next_step)
 
 
 class Endless:
