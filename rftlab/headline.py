@@ -97,7 +97,8 @@ def draw(runs, path) -> None:
     plots.style()
     for run in runs:  # the evaluation before training is step 0 of the curve
         run.metrics.insert(0, {"step": 0, "accuracy": run.final["accuracy_before"]["mean"]})
-    ax = plots.learning_curve(runs, "accuracy", title="SmolLM2-135M learns two-digit addition, if the reward says the right thing")
+        run.metrics[-1]["accuracy"] = run.final["accuracy"]["mean"]
+    ax = plots.learning_curve(runs, "accuracy", title="SmolLM2 learns to add, if the reward says the right thing")
     ax.set_ylim(0, 1)
     ax.figure.set_size_inches(8, 4)
     plt.savefig(path, dpi=110, bbox_inches="tight")
