@@ -36,11 +36,14 @@ def test_the_headline_is_as_promised():
 
 
 def test_the_careless_bonus_is_a_detour():
-    """At step 20 all answers are bare numbers, the reward has risen, and accuracy is where it began."""
-    for run in (r for r in records.load_all("headline") if r.arm == "rft-format"):
+    """At step 20 nearly all answers are bare numbers and paid well, and fewer of them are right than without the bonus."""
+    runs = {(r.arm, r.seed): r for r in records.load_all("headline")}
+    heavy = [run for (arm, _), run in runs.items() if arm == "rft-format-heavy"]
+    assert len(heavy) >= 3
+    for run in heavy:
         first, there = run.metrics[0], run.metrics[19]
-        assert there["reward_parts/number_only"] > 0.9 and there["reward"] > first["reward"]
-        assert there["accuracy"] < 0.3
+        assert there["reward_parts/number_only"] > 0.9 and there["reward"] > first["reward"] + 0.5
+        assert there["accuracy"] < runs["rft", run.seed].metrics[19]["accuracy"] - 0.1
 
 
 def test_readme_shows_the_records():
