@@ -99,5 +99,8 @@ def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, complet
     h = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
     rows, columns = completion_mask[:, :used].reshape(B, -1).nonzero(as_tuple=True)
     targets = completion_ids[:, :used].reshape(B, -1)[rows, columns]
-    values = head_log_probs(h[rows, source[rows, columns]], model.get_output_embeddings(), targets, temperature)
+    # index_select, not h[...]: several tokens share the prompt's last column, and the gradient of advanced indexing adds them
+    # up in whatever order the threads come
+    predicting = h.flatten(0, 1).index_select(0, rows * h.shape[1] + source[rows, columns])
+    values = head_log_probs(predicting, model.get_output_embeddings(), targets, temperature)
     return torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, values)

@@ -126,16 +126,21 @@ def test_patience_stops_and_returns_to_the_best(task):
 
 
 RUN = """
-import sys, time, rftlab
+import sys, rftlab
+
+def on_step(metrics):
+    print("step", metrics["step"], flush=True)
+    sys.stdin.readline()  # wait until the test has decided what to do
+
 task = rftlab.load_task("arithmetic")
 policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=4, alpha=8))
 if sys.argv[3] == "grpo":
     record = rftlab.grpo.train(policy, task, task.train(20), steps=8, seed=5, lr=2e-3, prompts_per_step=4, eval_problems=task.test(20),
-        eval_every=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=lambda m: print("step", m["step"], flush=True),
+        eval_every=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=on_step,
         reward_fn=rftlab.rewards.combine({rftlab.rewards.verifier(task): 1.0, rftlab.rewards.random_reward(1): 0.5}))
 else:
     record = rftlab.sft.train(policy, task, task.train(20), steps=8, seed=5, lr=2e-3, eval_problems=task.test(20), eval_every=2,
-        patience=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=lambda m: print("step", m["step"], flush=True))
+        patience=3, checkpoint=sys.argv[1], checkpoint_every=2, on_step=on_step)
 record.save(sys.argv[2])
 """
 
@@ -143,11 +148,15 @@ record.save(sys.argv[2])
 def run_until(step, how, folder, method):
     """Run the script, send `how` once it printed that step (None: let it end); returns what it wrote to stderr."""
     process = subprocess.Popen([sys.executable, "-c", RUN, folder / "state.pt", folder / "record.json", method], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "RFT_PROFILE": "ci"})
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, "RFT_PROFILE": "ci"})
     for line in process.stdout:
         if how is not None and line.strip() == f"step {step}":
             process.send_signal(how)
+            time.sleep(0.2)
             break
+        process.stdin.write("go on\n")
+        process.stdin.flush()
     return process.communicate()[1]
 
 
