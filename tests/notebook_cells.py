@@ -5,9 +5,9 @@ import io
 import nbformat
 
 
-def run_cells(path, namespace, wanted=lambda cell: True):
+def run_cells(path, wanted=lambda cell: True, namespace=None):
     """Run the cells that `wanted` accepts in a copy of `namespace`; returns (namespace, what they printed)."""
-    namespace, printed = dict(namespace), io.StringIO()
+    namespace, printed = dict(namespace or {}), io.StringIO()
     with contextlib.redirect_stdout(printed):
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code" and wanted(cell):

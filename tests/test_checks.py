@@ -1,25 +1,17 @@
 """Exercise checks: each accepts the solution of the solutions notebook, knows the stub, and explains wrong answers."""
-import contextlib
-import io
+import functools
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 
+import notebook_cells
 from rftlab.checks import exercise, expect_close, rl_basics
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
-def run_cells(path, wanted=lambda cell: True):
-    """Execute the code cells of a notebook in one namespace; returns (namespace, what they printed)."""
-    namespace, printed = {"check": rl_basics}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and wanted(cell):
-                exec(compile(cell.source, f"{path.name}:{cell.id}", "exec"), namespace)
-    return namespace, printed.getvalue()
+run_cells = functools.partial(notebook_cells.run_cells, namespace={"check": rl_basics})
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)

@@ -1,13 +1,12 @@
 """The checks of notebook 02 accept the solutions, know the stubs, and explain wrong answers."""
-import contextlib
-import io
+import functools
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 
+import notebook_cells
 from rftlab import advantages, losses
 from rftlab.checks import grpo_from_scratch as check
 
@@ -15,14 +14,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 EXERCISES = ["small_bonus", "informative_share", "dapo_loss", "language_consistency", "catches_the_bug"]
 
 
-def run_cells(path, wanted=lambda cell: True):
-    """Execute the code cells of a notebook in one namespace; returns (namespace, what they printed)."""
-    namespace, printed = {"check": check}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and wanted(cell):
-                exec(compile(cell.source, f"{path.name}:{cell.id}", "exec"), namespace)
-    return namespace, printed.getvalue()
+run_cells = functools.partial(notebook_cells.run_cells, namespace={"check": check})
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)

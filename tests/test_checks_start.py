@@ -14,10 +14,10 @@ NAMES = ["last_number_reward", "pass_at_k", "group_advantages"]
 
 
 def test_solutions_pass_and_stubs_are_not_attempted():
-    _, printed = run_cells(NOTEBOOKS / "solutions" / "00_start_here.ipynb", {})
+    _, printed = run_cells(NOTEBOOKS / "solutions" / "00_start_here.ipynb")
     assert printed.splitlines() == [f"passed: {name}" for name in NAMES]
-    _, printed = run_cells(NOTEBOOKS / "00_start_here.ipynb", {"checks": start_here},
-                           lambda cell: "raise NotImplementedError" in cell.source)
+    _, printed = run_cells(NOTEBOOKS / "00_start_here.ipynb", lambda cell: "raise NotImplementedError" in cell.source,
+                           {"checks": start_here})
     assert printed.splitlines() == [f"not attempted: {name}" for name in NAMES]
 
 
