@@ -69,7 +69,8 @@ def dapo_loss(answer) -> None:
                (objective(9.0, 9.0), "the clip is missing."),
                (objective(0.2, 0.28, torch.maximum), "the smaller of the two counts, not the larger."),
                (-(ratio[:, 0].clamp(0.8, 1.28) * signs).mean(), "the clipped value alone: the minimum is missing."),
-               (-(ratio[:, 0].clamp(max=1.28) * signs).mean(), "the minimum is of the products with A: with A < 0 it picks the larger ratio.")))
+               (-(ratio[:, 0].clamp(max=1.28) * signs).mean(),
+                "the minimum is of the products with A: with A < 0 it picks the larger ratio.")))
     generator = torch.Generator().manual_seed(0)
     log_probs, old = -torch.rand(2, 6, 8, generator=generator, dtype=torch.float64) * 3
     signs = torch.randn(6, generator=generator, dtype=torch.float64)
