@@ -27,7 +27,7 @@ lab: setup
 
 # One pytest run, whose closing line is the last. Notebooks run one after another: training uses all threads.
 test: setup
-	$(VENV) -m pytest --nbval --basetemp=build/pytest tests notebooks
+	$(VENV) -m pytest --nbval --durations=10 --basetemp=build/pytest tests notebooks
 
 record: setup
 	@$(VENV) -m rftlab.notebooks record $(NB)
