@@ -1,0 +1,77 @@
+"""Inputs of kernel tasks, drawn from a seed: plain, of large magnitude, positive, indices, and tensors that are not contiguous.
+
+A maker is `maker(generator, shapes, position, scale) -> tensor`: it fills parameter `position` of a case whose
+parameters have these shapes. A float64 result is cast to the task's dtype, any other keeps its own.
+`KernelTask(inputs={"x": "positive"})` names one of `KINDS` or gives a maker.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+LARGE_SHARE = 0.25  # of the elements of a large-magnitude case; the others keep their size, so that they stay under test too
+INTEGER_BOUND = 100
+
+Maker = Callable[[torch.Generator, list, int, float], torch.Tensor]
+
+
+def normal(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
+    """Standard normal values, a quarter of them multiplied by `scale`."""
+    values = torch.randn(shapes[position], generator=generator, dtype=torch.float64)
+    return _enlarge(values, scale, generator)
+
+
+def positive(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
+    """Values from 0.1 to 3, a quarter of them multiplied by `scale`: for logarithms, roots and divisors."""
+    values = 0.1 + 2.9 * torch.rand(shapes[position], generator=generator, dtype=torch.float64)
+    return _enlarge(values, scale, generator)
+
+
+def integers(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
+    """Whole numbers from -100 to 100; the scale is not used."""
+    return torch.randint(-INTEGER_BOUND, INTEGER_BOUND + 1, shapes[position], generator=generator).double()
+
+
+def booleans(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
+    """True or False, whatever the task's dtype; the scale is not used."""
+    return torch.randint(0, 2, shapes[position], generator=generator).bool()
+
+
+def indices(into: int = 0, dim: int = 0) -> Maker:
+    """A maker of indices along dimension `dim` of parameter `into`: whole numbers from 0 to its size - 1."""
+
+    def make(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
+        return torch.randint(0, shapes[into][dim], shapes[position], generator=generator)
+
+    return make
+
+
+KINDS: dict[str, Maker] = {"normal": normal, "positive": positive, "integers": integers, "booleans": booleans}
+
+
+def spread_out(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values in a tensor that is not contiguous: transposed storage, or every second element in 1-D.
+
+    A tensor with fewer than two elements is contiguous whatever its strides, and comes back as it is.
+    """
+    if tensor.numel() < 2:
+        return tensor
+    if tensor.dim() >= 2 and not tensor.transpose(-1, -2).is_contiguous():
+        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+    wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] * 2)
+    wide[..., ::2] = tensor
+    return wide[..., ::2]
+
+
+def nudge(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The tensor with each value moved by at most one rounding step of its dtype; integers and booleans unchanged."""
+    if not tensor.is_floating_point():
+        return tensor
+    step = torch.finfo(tensor.dtype).eps * (2 * torch.randint(0, 2, tensor.shape, generator=generator) - 1)
+    return (tensor.double() * (1 + step)).to(tensor.dtype)
+
+
+def _enlarge(values: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:
+    if scale == 1:
+        return values
+    return torch.where(torch.rand(values.shape, generator=generator) < LARGE_SHARE, values * scale, values)
