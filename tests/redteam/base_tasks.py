@@ -109,7 +109,7 @@ TASKS = {
         KernelTask("total", total, [[(300,)], [(1,)], [(129,)]]),
         KernelTask("cumsum", cumsum, ROWS),
         KernelTask("variance", variance, [[(5, 37)], [(4, 2)], [(3, 70)]]),
-        KernelTask("layer_norm", layer_norm, [[(5, 37), (37,), (37,)], [(2, 3), (3,), (3,)], [(3, 70), (70,), (70,)]]),
+        KernelTask("layer_norm", layer_norm, [[(5, 37), (37,), (37,)], [(2, 1), (1,), (1,)], [(3, 70), (70,), (70,)]]),
         KernelTask("min_max", min_max, ROWS),
         KernelTask("transpose", transpose, [[(17, 33)], [(1, 1)], [(35, 20)]]),
         KernelTask("matvec", matvec, [[(17, 33), (33,)], [(1, 1), (1,)], [(35, 70), (70,)]]),

@@ -1,0 +1,9 @@
+"""The difference of two tensors."""
+
+FAMILY = "element-wise"
+SHAPES = [[(300,), (300,)], [(1,), (1,)], [(7, 33), (7, 33)], [(129,), (129,)]]
+STRIDED = (2,)
+
+
+def sub(x, y):
+    return x - y
