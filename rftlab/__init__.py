@@ -20,7 +20,7 @@ _NAMES = {
     "Estimate": "evaluate",
 }
 _MODULES = {
-    "advantages", "bandits", "bench", "checks", "corpus", "corpus_tokens", "drawing", "evaluate", "grpo", "habits", "headline", "install", "logprobs", "loop",
+    "advantages", "bandits", "bench", "checks", "corpus", "corpus_tokens", "data_size", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "notebooks", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
     "rollout", "sft", "tasks",
 }

@@ -1,6 +1,5 @@
 """The command line: python -m rftlab doctor | train | experiment | bench."""
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -24,9 +23,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", default="build/trained", help="folder for the trained policy, record.json beside it")
 
     experiment = commands.add_parser("experiment", help="make the records of an experiment that are still missing")
-    experiment.add_argument("name", choices=["headline", "reward-mix"])
-    experiment.add_argument("--seeds", type=int, nargs="+")
-    experiment.add_argument("--arms", nargs="+")
+    experiment.add_argument("name", help="a grid in data/experiments (headline, reward-mix, data-size ...), or a .toml file")
+    for axis in ("model", "task", "arm"):
+        experiment.add_argument(f"--{axis}", f"--{axis}s", nargs="+", help=f"only these values of {axis}")
+    for axis in ("size", "seed"):
+        experiment.add_argument(f"--{axis}", f"--{axis}s", type=int, nargs="+", help=f"only these values of {axis}")
+    experiment.add_argument("--jobs", type=int, default=1, help="processes that share this machine's cores")
+    experiment.add_argument("--on", choices=["here", "ray"], default="here", help="ray: the cluster at RAY_ADDRESS")
+    experiment.add_argument("--check", type=int, nargs="?", const=4, metavar="RUNS",
+                            help="run a few recorded points again, and see whether they land in the recorded intervals")
 
     bench = commands.add_parser("bench", help="our speed beside a peer's, in one run")
     bench.add_argument("name", choices=["step", "rollout"])
@@ -65,9 +70,16 @@ def train(given) -> None:
     print(f"held-out accuracy {before} -> {after}; policy and record in {out}")
 
 
-def experiment(given) -> None:
-    module = importlib.import_module(f"rftlab.{given.name.replace('-', '_')}")
-    module.run(**{k: v for k, v in (("seeds", given.seeds), ("arms", given.arms)) if v})
+def experiment(given) -> int:
+    """0, or 1 when a run failed or a check fell outside."""
+    from rftlab import experiments
+
+    if given.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {given.jobs}")
+    axes = {axis: getattr(given, axis) for axis in ("model", "task", "arm", "size", "seed") if getattr(given, axis)}
+    if given.check is not None:
+        return not experiments.check(given.name, given.check, **axes)
+    return experiments.run(given.name, given.jobs, given.on, **axes) > 0
 
 
 def main(arguments=None) -> int:
@@ -78,7 +90,7 @@ def main(arguments=None) -> int:
         elif given.command == "train":
             train(given)
         elif given.command == "experiment":
-            experiment(given)
+            return int(experiment(given))
         else:
             from rftlab import bench
             bench.main(given.name, given.json, given.save)

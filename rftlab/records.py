@@ -58,6 +58,11 @@ class RunRecord:
         points = [(m["step"], m[metric]) for m in self.metrics if m.get(metric) is not None]
         return [p[0] for p in points], [p[1] for p in points]
 
+    def sample(self, policy, problems, max_new_tokens) -> None:
+        """Keep what the policy now writes, greedily, to a few problems: notes["samples"]."""
+        texts = policy.generate([p.prompt for p in problems], max_new_tokens)
+        self.notes["samples"] = [{"prompt": p.prompt, "answer": p.answer, "completion": c} for p, c in zip(problems, texts)]
+
     def without_times(self) -> dict:
         """What two runs of one configuration must share on one machine: everything that is no clock reading."""
         data = asdict(self)

@@ -8,11 +8,8 @@ The deck says that DeepSeek-R1 was paid for accuracy, efficiency and creativity.
 for creativity, and a coin is the control. Every arm measures all four on what it samples, whether it is paid for them or
 not. Each run writes data/results/reward-mix/<arm>-seed<k>.json.
 """
-from pathlib import Path
-
 from rftlab import records
 
-SEEDS = (0, 1, 2, 3, 4)
 TRAIN, TEST, STEPS, MAX_NEW_TOKENS, LR = 100, 200, 60, 40, 3e-4
 SHORT = 20  # characters; brevity pays in full up to here: room for an estimate, not for a worked solution
 BONUS = 0.2  # weight of everything that is not the verifier
@@ -50,37 +47,19 @@ def measure(policy, problems) -> dict:
             "length": evaluate.bootstrap(lengths, bounds=(0, MAX_NEW_TOKENS)).to_dict()}
 
 
-def run_one(arm, seed, folder, steps=STEPS) -> records.RunRecord:
-    """Train one arm with one seed, save its record, return it."""
+def run(point, settings) -> records.RunRecord:
+    """Train one arm with one seed (a point of data/experiments/reward-mix.toml)."""
     import rftlab
     from rftlab.tasks import thinking
 
+    arm, seed = point["arm"], point["seed"]
     task, policy = rftlab.load_task("arithmetic"), rftlab.load_policy("tiny", seed=seed)
     problems = [thinking(p) for p in task.train(TRAIN, seed=seed)]
     test = [thinking(p) for p in task.test(TEST)]
     before = measure(policy, test)
-    record = rftlab.grpo.train(policy, task, problems, steps=steps, seed=seed, max_new_tokens=MAX_NEW_TOKENS, lr=LR,
-                               reward_fn=reward_for(arm, task, seed), eval_problems=test, eval_every=20,
-                               experiment="reward-mix", arm=arm)
+    record = rftlab.grpo.train(policy, task, problems, steps=settings.get("steps", STEPS), seed=seed,
+                               max_new_tokens=MAX_NEW_TOKENS, lr=LR, reward_fn=reward_for(arm, task, seed),
+                               eval_problems=test, eval_every=20, experiment="reward-mix", arm=arm)
     record.final.update({f"{name}_before": value for name, value in before.items()}, **measure(policy, test))
-    shown = test[:4]
-    record.notes["samples"] = [{"prompt": p.prompt, "answer": p.answer, "completion": c}
-                               for p, c in zip(shown, policy.generate([p.prompt for p in shown], MAX_NEW_TOKENS))]
-    record.save(Path(folder) / f"{arm}-seed{seed}.json")
+    record.sample(policy, test[:4], MAX_NEW_TOKENS)
     return record
-
-
-def run(seeds=SEEDS, arms=tuple(PAID), folder=None) -> None:
-    """Every run of the grid that has no record yet."""
-    folder = Path(folder or records.results_folder() / "reward-mix")
-    for seed in seeds:
-        for arm in arms:
-            if arm not in PAID:
-                raise ValueError(f"no arm {arm!r} in this experiment; the arms are {', '.join(PAID)}")
-            if (folder / f"{arm}-seed{seed}.json").is_file():
-                print(f"{arm} seed {seed}: recorded already")
-                continue
-            record = run_one(arm, seed, folder)
-            before, after = record.final["accuracy_before"], record.final["accuracy"]
-            print(f"{arm} seed {seed}: held-out accuracy {before['mean']:.2f} -> {after['mean']:.2f} "
-                  f"in {record.seconds:.0f} seconds", flush=True)

@@ -7,7 +7,7 @@ import importlib
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-NAMES = ("arithmetic", "countdown")
+NAMES = ("arithmetic", "codebook", "countdown")
 
 # What DeepSeek-R1-Zero's template asks for (DeepSeek-AI, 2025, table 1), in one sentence.
 THINK_INSTRUCTION = " Think in <think> tags, answer in <answer> tags."
@@ -35,6 +35,8 @@ class Task(Protocol):
     def test(self, n: int) -> list[Problem]: ...
 
     def reward(self, completion: str, problem: Problem) -> float: ...
+
+    def well_formed(self, completion: str, problem: Problem) -> bool: ...
 
 
 def load_task(name: str, **options) -> Task:

@@ -58,6 +58,10 @@ class Arithmetic:
         """1.0 when the completion's final answer (see `final_answer`) is the problem's answer, else 0.0."""
         return 1.0 if final_answer(completion) == problem.answer else 0.0
 
+    def well_formed(self, completion: str, problem: Problem) -> bool:
+        """Whether the completion has a final answer at all, right or not."""
+        return final_answer(completion) is not None
+
     def _draw(self, n: int, split: str, seed: str) -> list[Problem]:
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")

@@ -83,6 +83,14 @@ class Countdown:
             return 0.0
         return float(value == target and sorted(used) == sorted(numbers))
 
+    def well_formed(self, completion: str, problem: Problem) -> bool:
+        """Whether the final answer is an expression of exactly the given numbers, whatever its value."""
+        try:
+            _, used = evaluate(split_claim(final_answer(completion))[0])
+        except (ValueError, ZeroDivisionError):
+            return False
+        return sorted(used) == sorted(problem.info["numbers"])
+
     def _draw(self, split: str, n: int, seed: int) -> list[Problem]:
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
