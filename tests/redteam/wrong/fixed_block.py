@@ -1,0 +1,22 @@
+"""family: wrong
+task: row_sum
+what: a block of 32 for rows that are longer
+"""
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def row_sum_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    cols = tl.arange(0, BLOCK)
+    mask = cols < n
+    x = tl.load(x_ptr + row * n + cols, mask=mask, other=0.0)
+    tl.store(out_ptr + row, tl.sum(x, axis=0))
+
+
+def row_sum(x):
+    out = torch.empty(x.shape[0], dtype=x.dtype, device=x.device)
+    row_sum_kernel[(x.shape[0],)](x, out, x.shape[1], BLOCK=32)
+    return out

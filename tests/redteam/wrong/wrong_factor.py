@@ -1,0 +1,22 @@
+"""family: wrong
+task: scale
+what: 2.499 for 2.5: off by less than a thousandth
+"""
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def scale_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x * 2.499, mask=mask)
+
+
+def scale(x):
+    out = torch.empty_like(x)
+    n = x.numel()
+    scale_kernel[(triton.cdiv(n, 128),)](x, out, n, BLOCK=128)
+    return out
