@@ -15,8 +15,8 @@ import torch
 DIGITS = {
     torch.float64: (1e-7, 1e-8, 4.0),
     torch.float32: (1e-4, 1e-5, 4.0),
-    torch.float16: (4e-3, 2e-3, 1.0),
-    torch.bfloat16: (3e-2, 1.6e-2, 1.0),
+    torch.float16: (2e-3, 1e-3, 1.0),
+    torch.bfloat16: (1.6e-2, 8e-3, 1.0),
 }
 FLUSHED = {torch.float16: 2.0**-22}  # smaller values may be flushed to zero; 2**-126 for the wider types
 

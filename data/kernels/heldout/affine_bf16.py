@@ -1,7 +1,7 @@
 """A scaled and shifted bfloat16 tensor."""
 
 FAMILY = "element-wise"
-SHAPES = [[(190,)], [(1,)], [(3, 5, 11)], [(131,)]]
+SHAPES = [[(190,)], [(1,)], [(3, 5, 11)], [(129,)]]
 DTYPE = "bfloat16"
 
 
