@@ -3,6 +3,8 @@
 import importlib
 
 _NAMES = {
+    "KernelGrader": "grader",
+    "Grade": "grader",
     "KernelTask": "tasks",
     "load_kernel_tasks": "tasks",
 }

@@ -1,0 +1,243 @@
+"""Inside the locked-down child: run one program on the inputs of every test case, and leave the raw bytes of its answers.
+
+There is nothing here to steal: expected outputs, tolerances and seeds are in another process. What is written to the notes
+is a report on itself by a process that ran a stranger's program: believed only behind the rules, and never enough to be paid
+for a right answer.
+"""
+
+import ast
+import linecache
+import os
+import sys
+import types
+import warnings
+
+from rftlab.kernels.zygote import NOTES
+
+MODULE, FILE = "completion", "<completion>"
+ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
+
+
+def prepare() -> None:
+    """Import and warm up everything, once, in the zygote. Returns what children find as file 0: nothing."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    import numpy as np
+    import numpy.ma  # noqa: F401  (np.intersect1d imports it late)
+    import torch
+
+    from rftlab.kernels import interpreter, libdevice, provenance  # noqa: F401  (imported for the children)
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)  # with it, torch.empty is filled with nan or the largest integer
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    np.seterr(all="ignore")
+    warnings.simplefilter("ignore")
+    interpreter.install()
+    libdevice.install()
+    warm_up()
+
+
+WARM = '''
+import torch
+import triton
+import triton.language as tl
+@triton.jit
+def helper(x):
+    return x * 2.0
+@triton.jit
+def kernel(x, n, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    v = tl.load(x + i, mask=i < n, other=0.0)
+    v = tl.where(v > 0, tl.exp(helper(v)) + tl.sum(v, 0), v).to(tl.float16)
+    tl.store(x + i, v, mask=i < n)
+def run(x):
+    out = torch.empty_like(x)
+    kernel[lambda meta: (triton.cdiv(x.numel(), meta["B"]),)](out, x.numel(), B=16)
+    return out
+'''
+
+
+def warm_up() -> None:
+    """One run in the zygote, so that what Python, numpy, torch and Triton do lazily is done before the forks."""
+    import torch
+
+    function = load(WARM).run
+    Evidence({"text": WARM, "rules": True}, lambda **_: None).call(function, [torch.ones(20)], 0)
+    del sys.modules[MODULE]
+
+
+def load(text: str) -> types.ModuleType:
+    """Execute a program's text as a module, to be interpreted."""
+    from rftlab.kernels import interpreter
+
+    interpreter.read_program(ast.parse(text))
+    return load_text(text)
+
+
+def load_text(text: str) -> types.ModuleType:
+    """Execute a text as a module whose source Triton finds."""
+    linecache.cache[FILE] = (len(text), None, text.splitlines(True), FILE)
+    module = types.ModuleType(MODULE)
+    sys.modules[MODULE] = module
+    exec(compile(text, FILE, "exec"), module.__dict__)
+    return module
+
+
+def work(job: dict, memory, note) -> None:
+    """Run a job: {"text", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
+    try:
+        evidence = Evidence(job, note)
+        function = getattr(load(job["text"]), job["entry"])
+    except BaseException as error:
+        note(failed=describe(error), case=-1)
+        return
+    for number, case in enumerate(job["cases"]):
+        try:
+            inputs = [read_input(memory, one) for one in case["inputs"]]
+            result = evidence.call(function, inputs, number)
+            answers = check_result(result, case["outputs"], case["is_tuple"])
+            if number == job["ablate"]:
+                kept = [read_input(memory, one) for one in case["inputs"]]
+            write(memory, answers, case["outputs"], "at")
+            note(ran=number)
+        except BaseException as error:
+            note(failed=describe(error), case=number)
+    if job["rules"]:
+        try:
+            result = evidence.call(function, kept, job["ablate"], stores=False)
+            case = job["cases"][job["ablate"]]
+            write(memory, check_result(result, case["outputs"], case["is_tuple"]), case["outputs"], "ablated_at")
+            note(ablated=True)
+        except BaseException:
+            pass  # no answer without the stores: as it should be
+
+
+def read_input(memory, one: dict):
+    """A fresh tensor with the bytes, shape and strides of an input, or a plain number."""
+    import torch
+
+    if "value" in one:
+        return one["value"]
+    raw = torch.frombuffer(bytearray(memory[one["at"] : one["at"] + one["bytes"]]), dtype=torch.uint8).clone()
+    return raw.view(getattr(torch, one["dtype"])).as_strided(one["shape"], one["stride"], one["offset"])
+
+
+def check_result(result, outputs: list[dict], is_tuple: bool) -> list:
+    """The result's tensors; raises TypeError when type, number, dtype or shape is not what the reference returns."""
+    import torch
+
+    if is_tuple:
+        if type(result) not in (tuple, list) or len(result) != len(outputs):
+            raise TypeError(f"the function must return {len(outputs)} tensors")
+    answers = list(result) if is_tuple else [result]
+    for answer, expected in zip(answers, outputs):
+        if type(answer) is not torch.Tensor:
+            raise TypeError(f"the result is a {type(answer).__name__}, expected a torch.Tensor")
+        if answer.layout != torch.strided or answer.device.type != "cpu":
+            raise TypeError(f"the result is a {answer.layout} tensor on {answer.device}, expected a plain one where the inputs are")
+        if str(answer.dtype) != "torch." + expected["dtype"]:
+            raise TypeError(f"the result is {answer.dtype}, expected torch.{expected['dtype']}")
+        if list(answer.shape) != expected["shape"]:
+            raise TypeError(f"the result has shape {tuple(answer.shape)}, expected {tuple(expected['shape'])}")
+    return answers
+
+
+def write(memory, answers: list, outputs: list[dict], key: str) -> None:
+    import torch
+
+    for answer, expected in zip(answers, outputs):
+        raw = answer.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        memory[expected[key] : expected[key] + len(raw)] = raw
+
+
+def describe(error: BaseException) -> str:
+    """One bounded line about an exception; the parent cleans it."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    try:
+        text = str(error)[:300]
+    except BaseException:
+        text = ""
+    return f"{line}|{type(error).__name__[:60]}: {text}"
+
+
+class Evidence:
+    """Runs the program's function and notes what it launched, what torch did, and what the sanitizer saw."""
+
+    def __init__(self, job: dict, note):
+        self.rules, self.note, self.launches = job["rules"], note, set()
+
+    def call(self, function, inputs: list, case: int, stores: bool = True):
+        """Call the function on one case's inputs; the evidence goes to the notes even when it raises."""
+        import torch
+
+        from rftlab.kernels import interpreter, provenance
+
+        state = interpreter.state
+        state.case, state.stores, findings, programs = case, stores, [], []
+        state.order.seed(case + 1)
+
+        def on_launch(kernel, arguments, options, grid, found):
+            programs.append(grid[0] * grid[1] * grid[2])
+            findings.append(found)
+            self.remember(kernel, arguments, options)
+
+        state.on_launch = on_launch
+        log = provenance.TorchLog(inputs)
+        try:
+            with log:
+                result = function(*inputs)
+        finally:
+            if stores:
+                self.report(case, programs, findings, log)
+        for answer in result if isinstance(result, (tuple, list)) else [result]:
+            if stores and type(answer) is torch.Tensor and provenance.rearranged_view(answer, inputs):
+                self.note(torch=["view", 0, "the result is a view that puts stored values into another order"])
+        return result
+
+    def report(self, case, programs, findings, log) -> None:
+        total = sum(findings, start=type(findings[0])()) if findings else {}
+        self.note(launches=case, programs=sum(programs), findings=dict(total))
+        for operation, line, why in dict.fromkeys(log.found[:20]):
+            self.note(torch=[operation, line, why])
+
+    def remember(self, kernel, arguments, options) -> None:
+        """Note what is needed to compile a launch, once for each different one."""
+        import json
+
+        from rftlab.kernels import interpreter
+
+        signature = {}
+        for parameter in interpreter.parameters(kernel):
+            value = arguments[parameter.name]
+            kind = "constexpr" if parameter.is_constexpr else parameter.annotation_type or interpreter.specialization(value)
+            signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
+        launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
+        key = json.dumps(launch)
+        if key not in self.launches:
+            self.launches.add(key)
+            self.note(launch=launch)
+
+
+def encode(value):
+    """A constexpr as JSON: plain values as they are, dtypes and kernels by name."""
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpretedFunction
+
+    if isinstance(value, tl.constexpr):
+        return encode(value.value)
+    if isinstance(value, (list, tuple)):
+        return {"tuple": [encode(one) for one in value]}
+    if isinstance(value, tl.dtype):
+        return {"dtype": value.name}
+    if isinstance(value, InterpretedFunction):
+        return {"kernel": value.__name__}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a {type(value).__name__} is no compile-time constant")
+
+
+assert NOTES % 64 == 0

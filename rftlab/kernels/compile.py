@@ -1,0 +1,158 @@
+"""Compile kernels for real, down to PTX, with no GPU, no files and no `ptxas`, inside the lock-down.
+
+Compiling runs code (Triton evaluates calls to builtin functions while it compiles), so it happens in a child of a second
+zygote, in which Triton is not interpreted. Types and constants are those that the interpreted launches had; a kernel that was
+never launched is not compiled. What this shows: the program is Triton, for the whole compiler, not only for the interpreter.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import types
+
+from rftlab.kernels.child import MODULE, describe, load_text
+
+SHARED_MEMORY = {75: 65536, 80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 120: 101376}  # bytes a program may use
+STAGES = ("ttir", "ttgir", "llir", "ptx")
+
+
+class Absent(types.ModuleType):
+    """Stands for torch, which kernels cannot use: every name in it exists and does nothing."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Absent(name)
+
+    def __call__(self, *args, **kwargs):
+        return self
+
+    def __or__(self, other):
+        return self
+
+    __ror__ = __getitem__ = __or__
+
+
+def prepare() -> int:
+    """Import Triton without torch, and compile once. Returns libdevice's bitcode as an open file: children find it as file 0."""
+    sys.modules["torch"] = Absent("torch")
+    import triton
+    from triton.backends.nvidia import compiler as nvidia
+
+    for name in ("autotune", "heuristics"):
+        setattr(triton, name, lambda *_, **__: lambda function: function)
+    path = os.path.join(os.path.dirname(nvidia.__file__), "lib", "libdevice.10.bc")
+    bitcode = os.open(path, os.O_RDONLY)
+    warm_up(bitcode)
+    return bitcode
+
+
+WARM = """
+import triton
+import triton.language as tl
+@triton.jit
+def helper(x):
+    return x * 2.0
+@triton.jit
+def kernel(x, n, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    v = tl.load(x + i, mask=i < n, other=0.0)
+    for _ in range(n):
+        v += tl.sum(tl.math.erf(helper(v)), 0) + tl.max(v, 0)
+    tl.store(x + i, v, mask=i < n)
+"""
+
+
+def warm_up(bitcode: int) -> None:
+    null = os.dup(0)
+    os.dup2(bitcode, 0)
+    launch = {"kernel": "kernel", "signature": {"x": "*fp32", "n": "i32", "B": {"constant": 64}}, "options": {}, "full": True}
+    to_ptx(load_text(WARM), launch, 80)
+    os.dup2(null, 0)
+    os.close(null)
+    del sys.modules[MODULE]
+
+
+def work(job: dict, memory, note) -> None:
+    """Compile the launches of a job: {"text", "target", "launches": [{"kernel", "signature", "options", "full"}]}."""
+    try:
+        module = load_text(job["text"])
+    except BaseException as error:
+        note(refused=describe(error), launch=0)
+        return
+    for number, launch in enumerate(job["launches"]):
+        try:
+            note(compiled=number, **to_ptx(module, launch, job["target"]))
+        except BaseException as error:
+            note(refused=explain(error), launch=number)
+
+
+def to_ptx(module, launch: dict, capability: int) -> dict:
+    """Compile one launch, or with "full" off only through Triton's front end; raises what Triton raises.
+
+    Returns the size of the PTX and the shared memory of a program, in bytes. Raises ValueError for too much of the latter.
+    """
+    from triton._C.libtriton import ir
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, make_backend
+
+    target = GPUTarget("cuda", capability, 32)
+    signature = {k: "constexpr" if isinstance(v, dict) else v for k, v in launch["signature"].items()}
+    constants = {(i,): decode(v["constant"], module) for i, v in enumerate(launch["signature"].values()) if isinstance(v, dict)}
+    source, backend = ASTSource(fn=getattr(module, launch["kernel"]), signature=signature, constexprs=constants), make_backend(target)
+    options = backend.parse_options({**launch["options"], "extern_libs": {"libdevice": "-"}})  # LLVM reads "-" from file 0
+    steps: dict = {}
+    backend.add_stages(steps, options, source.language)
+    context = ir.context()
+    ir.load_dialects(context)
+    backend.load_dialects(context)
+    code = source.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
+    if not launch["full"]:
+        return {"ptx": 0, "shared": 0}
+    os.lseek(0, 0, os.SEEK_SET)
+    metadata = {"target": target, **options.__dict__}
+    for stage in STAGES:
+        code = steps[stage](code, metadata)
+    most = SHARED_MEMORY.get(capability)
+    if most and metadata["shared"] > most:
+        raise ValueError(f"{launch['kernel']} needs {metadata['shared']} bytes of shared memory, sm_{capability} has {most}")
+    return {"ptx": len(code), "shared": metadata["shared"]}
+
+
+def decode(value, module):
+    """A constant from JSON; see `child.encode`."""
+    import triton.language as tl
+
+    if not isinstance(value, dict):
+        return value
+    if "dtype" in value:
+        return tl.dtype(value["dtype"])
+    return tuple(decode(v, module) for v in value["tuple"]) if "tuple" in value else getattr(module, value["kernel"])
+
+
+def explain(error: BaseException) -> str:
+    """The innermost message of a compilation error, with the program's line."""
+    from triton.compiler.errors import CompilationError
+    from triton.runtime.jit import get_jit_fn_file_line  # noqa: F401
+
+    line, text = 0, describe(error).partition("|")[2]
+    while error is not None:
+        if isinstance(error, CompilationError):
+            lines = [part for part in str(error).splitlines() if part.strip()]
+            line = getattr(error.node, "lineno", 0) + _offset(error)
+            text = lines[-1][:300] if lines else text
+        elif error.__cause__ is None:
+            text = f"{type(error).__name__}: {str(error)[:300]}"
+        error = error.__cause__
+    return f"{line}|{text}"
+
+
+def _offset(error) -> int:
+    """How many lines of the program come before the function that an error's lines are counted in."""
+    return getattr(error, "first_line", 1) - 1
+
+
+def key(text: str, launch: dict, target: int) -> str:
+    """What a verdict on a launch depends on."""
+    return hashlib.sha256(json.dumps([text, launch, target]).encode()).hexdigest()

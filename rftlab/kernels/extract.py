@@ -1,0 +1,121 @@
+"""From a completion to the one program text that everything later reads.
+
+A completion is prose with exactly one fenced block:
+
+    ```python
+    import torch ...
+    ```
+
+Markdown readers, Python's tokenizer, Triton's interpreter (which looks for lines that start with "def ") and Triton's compiler
+(which uses a regular expression) read odd source text in different ways, and each difference is a place to hide code. So
+the block is parsed once and printed again: comments, docstrings, form feeds, continued lines, encoding declarations, odd
+line ends and look-alike letters are gone, every statement is a line of its own, and this text alone is checked, run and compiled.
+"""
+
+import ast
+import unicodedata
+from dataclasses import dataclass
+
+MAX_COMPLETION = 200_000  # characters, prose included
+MAX_CODE = 20_000
+FENCE = "```"
+HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
+
+
+class FormatError(ValueError):
+    """The completion holds no usable program; the message says why, with the line in the block where there is one."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program in its one spelling. `lines[n]` is the line of the block, as written, that line n of `text` comes from."""
+
+    text: str
+    tree: ast.Module  # parsed from `text`
+    lines: dict[int, int]
+
+    def line(self, number: int) -> int:
+        """The line in the block as written of a line of `text`."""
+        return self.lines.get(number, number)
+
+
+def extract(completion: str) -> Program:
+    """Return the program of a completion; raises FormatError, and nothing else, for any string that holds none."""
+    code = fenced_block(completion)
+    refuse_hidden_characters(code)
+    try:
+        tree = ast.parse(code)
+        text, lines = print_again(tree)
+        return Program(text, ast.parse(text), lines)
+    except SyntaxError as error:
+        raise FormatError(f"line {error.lineno}: the block is not Python: {error.msg}") from None
+    except (RecursionError, MemoryError, ValueError, OverflowError, UnicodeError) as error:
+        raise FormatError(f"the block cannot be parsed: {type(error).__name__}") from None
+
+
+def fenced_block(completion: str) -> str:
+    """The content of the one ```python block, with "\\n" as line end; raises FormatError when there is not exactly one."""
+    if not isinstance(completion, str):
+        raise FormatError(f"a completion is a string, not {type(completion).__name__}")
+    if len(completion) > MAX_COMPLETION:
+        raise FormatError(f"the completion has {len(completion)} characters, more than {MAX_COMPLETION}")
+    text = completion.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    fences = [i for i, line in enumerate(lines) if line.startswith(FENCE)]
+    if text.count(FENCE) != 2 or len(fences) != 2:
+        raise FormatError(f"expected exactly one ```python block, its fences on lines of their own; found {text.count(FENCE)} fences")
+    first, last = fences
+    if lines[first].rstrip(" \t") != FENCE + "python" or lines[last].rstrip(" \t") != FENCE:
+        raise FormatError("the block must open with ```python and close with ```, with nothing else on those lines")
+    before, after = "\n".join(lines[:first]).lower(), "\n".join(lines[last + 1 :]).lower()
+    if any(mark in before for mark in HIDING):
+        raise FormatError("markup before the block (~~~, a comment, <pre>) makes it literal text: leave it out")
+    if before.count("<think>") > before.count("</think>") or "</think>" in after:
+        raise FormatError("the block is inside <think>: the answer comes after </think>")
+    code = "\n".join(lines[first + 1 : last])
+    if len(code) > MAX_CODE:
+        raise FormatError(f"the block has {len(code)} characters, more than {MAX_CODE}")
+    return code
+
+
+def refuse_hidden_characters(code: str) -> None:
+    """Control, direction, zero-width, private and unassigned characters have no honest use in a program."""
+    for number, line in enumerate(code.split("\n"), 1):
+        for character in line:
+            if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character != "\t":
+                raise FormatError(f"line {number}: the character U+{ord(character):04X} is invisible or changes the line: leave it out")
+
+
+def print_again(tree: ast.Module) -> tuple[str, dict[int, int]]:
+    """The tree as text, without docstrings and without the block for running as a script, and where its lines come from."""
+    tree.body = [statement for statement in tree.body if not _is_main_block(statement)]
+    for node in ast.walk(tree):
+        if hasattr(node, "body") and isinstance(node.body, list):
+            node.body = [s for s in node.body if not _is_bare_constant(s)] or ([] if node is tree else [_pass_at(node)])
+        elif isinstance(node, ast.JoinedStr):  # printed over several lines when it holds a line end
+            for part in node.values:
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    part.value = " ".join(part.value.split("\n")).replace("\r", " ")
+    text = ast.unparse(tree) + "\n"
+    again = ast.parse(text)
+    for node in ast.walk(again):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno:
+            raise FormatError(f"line {node.lineno}: a string over several lines")
+    lines = {}
+    for old, new in zip(ast.walk(tree), ast.walk(again)):
+        if hasattr(old, "lineno") and hasattr(new, "lineno"):
+            lines.setdefault(new.lineno, old.lineno)
+    return text, lines
+
+
+def _is_main_block(node: ast.stmt) -> bool:
+    """`if __name__ == "__main__":`, which never runs here."""
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in ("__name__ == '__main__'", "'__main__' == __name__")
+
+
+def _is_bare_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _pass_at(node: ast.AST) -> ast.Pass:
+    return ast.Pass(lineno=getattr(node, "lineno", 1), col_offset=0)

@@ -1,0 +1,424 @@
+"""The rules of a program, as a list of what is allowed: everything else is refused, with a line and a reason.
+
+Each name and attribute that a program can write leads to something harmless, however it is called, stored or passed on:
+there is no list of dangerous calls to outwit. Names are resolved as Python does it, scope by scope, so a local variable may be
+called `max` or `open`, and `open` is still refused where it would be Python's own. The rules are not the wall (that is
+`lockdown`): they are what makes the evidence of `provenance` believable, since a program that keeps them cannot tamper with it.
+"""
+
+import ast
+import builtins
+
+from rftlab.kernels.extract import Program
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+IMPORTS = _names("torch triton triton.language math typing __future__ triton.tools.tensor_descriptor triton.language.extra.libdevice triton.language.extra")
+BUILTINS = _names(
+    "range len min max int float bool abs tuple list dict set isinstance print slice str round zip enumerate sum sorted reversed any all map divmod pow "
+    "ValueError TypeError AssertionError RuntimeError NotImplementedError IndexError KeyError ZeroDivisionError Ellipsis NotImplemented")
+TORCH = _names(
+    "empty empty_like empty_strided zeros zeros_like ones ones_like full full_like device dtype Size float32 float16 bfloat16 float64 float half double "
+    "int8 int16 int32 int64 uint8 int long short bool strided contiguous_format preserve_format inf nan pi no_grad inference_mode")
+TORCH_TYPES = _names("Tensor FloatTensor HalfTensor BFloat16Tensor IntTensor LongTensor")  # in annotations and isinstance only
+TRITON = _names("jit autotune heuristics Config cdiv next_power_of_2 set_allocator")
+TL_HOST = _names(
+    "constexpr cdiv dtype float16 float32 float64 bfloat16 int1 int8 int16 int32 int64 uint8 uint16 uint32 uint64 float8e4nv float8e5 pointer_type")
+TL = TL_HOST | _names(
+    "PropagateNan TRITON_MAX_TENSOR_NUMEL program_id load_tensor_descriptor store_tensor_descriptor make_tensor_descriptor tensor_descriptor abs add advance arange argmax argmin "
+    "associative_scan assume atomic_add atomic_and atomic_cas atomic_max atomic_min atomic_or atomic_xchg atomic_xor bitonic_merge block_type "
+    "broadcast broadcast_to cast cat ceil clamp condition const cos cumprod cumsum debug_barrier device_assert device_print div_rn dot dot_scaled erf exp exp2 "
+    "expand_dims fdiv flip floor fma full gather histogram interleave join load log log2 make_block_ptr max max_constancy max_contiguous maximum min minimum "
+    "mul multiple_of num_programs permute philox rand rand4x randint randint4x randn randn4x range ravel reduce reduce_or reshape rsqrt sigmoid sin softmax "
+    "sort split sqrt sqrt_rn squeeze static_assert static_print static_range store sub sum swizzle2d tensor to_tensor topk trans tuple umulhi unsqueeze view void "
+    "where xor_sum zeros zeros_like pi32_t float8e4b15 float8e4b8 float8e5b16")
+TL_MATH = _names("abs ceil cos div_rn erf exp exp2 fdiv floor fma log log2 rsqrt sin sqrt sqrt_rn umulhi")
+SHARED_ATTRIBUTES = _names("shape dtype T")
+HOST_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
+    "device numel size stride dim ndim nelement contiguous is_contiguous view reshape flatten t mT transpose permute unsqueeze squeeze expand expand_as narrow "
+    "new_empty new_zeros new_full new_ones new_empty_strided element_size itemsize nbytes is_cuda is_cpu is_floating_point is_complex view_as reshape_as unflatten "
+    "clone detach zero_ fill_ to float half bfloat16 layout storage_offset requires_grad movedim swapaxes ravel "
+    "append items keys values get extend pop from_tensor")
+KERNEL_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
+    "abs advance argmax argmin associative_scan atomic_add atomic_and atomic_cas atomic_max atomic_min atomic_or atomic_xchg atomic_xor broadcast_to cast cdiv "
+    "ceil cos cumprod cumsum erf exp exp2 expand_dims flip floor gather histogram log log2 logical_and logical_or max min permute ravel reduce reduce_or "
+    "reshape rsqrt sigmoid sin softmax sort split sqrt sqrt_rn store sum to trans view xor_sum load scatter block_shape block_type type element_ty value "
+    "scalar numel is_floating is_int is_ptr is_block is_fp16 is_bf16 is_fp32 is_fp64 is_fp8 is_int8 is_int16 is_int32 is_int64 is_int1 is_bool primitive_bitwidth "
+    "itemsize strides append")
+LAUNCH_OPTIONS = _names("num_warps num_stages num_ctas maxnreg enable_fp_fusion")
+DECORATOR_OPTIONS = {
+    "triton.jit": _names("do_not_specialize do_not_specialize_on_alignment noinline debug"),
+    "triton.autotune": _names("configs key reset_to_zero restore_value prune_configs_by warmup rep use_cuda_graph"),
+    "triton.heuristics": _names("values"),
+    "triton.Config": _names("kwargs num_warps num_stages num_ctas maxnreg pre_hook"),
+}
+REFUSED = {
+    "Try": "try would hide a kernel that fails", "TryStar": "try would hide a kernel that fails", "ClassDef": "classes are not needed",
+    "Global": "global", "Nonlocal": "nonlocal", "AsyncFunctionDef": "async", "Await": "await", "AsyncFor": "async", "AsyncWith": "async",
+    "Yield": "yield", "YieldFrom": "yield", "Match": "match", "TypeAlias": "type aliases are not needed",
+}  # fmt: skip
+SCOPES = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSIONS = SCOPES[2:]
+
+
+def structure(program: Program, entry: str, parameters: int) -> list[str]:
+    """Why this text is no answer at all (score 0.0): no such function, or no kernel."""
+    functions = {node.name: node for node in program.tree.body if isinstance(node, ast.FunctionDef)}
+    if entry not in functions:
+        return [f"there is no function {entry}(...)"]
+    if not any(_is_kernel(node) for node in functions.values()):
+        return ["there is no @triton.jit kernel"]
+    arguments = functions[entry].args
+    most = len(arguments.posonlyargs) + len(arguments.args)
+    least = most - len(arguments.defaults)
+    if arguments.vararg is None and not least <= parameters <= most or any(d is None for d in arguments.kw_defaults):
+        return [f"line {program.line(functions[entry].lineno)}: {entry} must take {parameters} arguments, as the reference does"]
+    return []
+
+
+def check(program: Program, entry: str) -> list[str]:
+    """Every rule that the program breaks, as "line n: reason", in order; an empty list when it keeps them all."""
+    checker = Checker(program)
+    try:
+        checker.module(program.tree)
+        checker.launches(entry)
+    except RecursionError:
+        checker.reasons.append((0, "the program is nested too deeply"))
+    return [f"line {line}: {text}" if line else text for line, text in sorted(dict.fromkeys(checker.reasons))]
+
+
+def _is_kernel(node: ast.FunctionDef) -> bool:
+    return any(ast.unparse(d.func if isinstance(d, ast.Call) else d).split(".")[-1] == "jit" for d in node.decorator_list)
+
+
+class Checker:
+    """One walk over the tree. `scopes` holds the local names of the functions around, `kernel` whether one is a kernel."""
+
+    def __init__(self, program: Program):
+        self.program, self.reasons = program, []
+        self.imports: dict[str, str] = {}  # name -> dotted path that it stands for
+        self.globals: set[str] = set()
+        self.functions: dict[str, ast.FunctionDef] = {}
+        self.kernels: dict[str, ast.FunctionDef] = {}
+        self.scopes: list[set[str]] = []
+        self.kernel = False
+
+    def say(self, node, text: str) -> None:
+        self.reasons.append((self.program.line(getattr(node, "lineno", 0)), text))
+
+    def module(self, tree: ast.Module) -> None:
+        for statement in tree.body:
+            if isinstance(statement, ast.FunctionDef):
+                self.bind(statement, statement.name)
+                (self.kernels if _is_kernel(statement) else self.functions)[statement.name] = statement
+        seen = self.globals
+        later, self.globals = set(seen), set()
+        for statement in tree.body:
+            self.top(statement)
+        self.globals |= later
+        for function in [*self.functions.values(), *self.kernels.values()]:
+            self.kernel = function.name in self.kernels
+            self.body(function)
+        self.kernel = False
+
+    def bind(self, node, name: str) -> None:
+        """A new name of the module: each only once, and none of Python's own that is not allowed."""
+        if name in self.imports or name in self.globals:
+            self.say(node, f"{name} is defined twice")
+        if name.startswith("__") or hasattr(builtins, name) and name not in BUILTINS:
+            self.say(node, f"{name} is Python's own: choose another name")
+        self.globals.add(name)
+
+    def top(self, node: ast.stmt) -> None:
+        """A statement of the module: imports, functions, and assignments to names."""
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.importing(node)
+        elif isinstance(node, ast.FunctionDef):
+            self.signature(node)
+            self.globals.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+                for name in names:
+                    if not isinstance(name, ast.Name):
+                        self.say(node, "at module level only names can be assigned")
+                    elif name.id in self.functions or name.id in self.kernels:
+                        self.say(name, f"{name.id} is defined twice")
+            self.visit(node.value)
+            if isinstance(node, ast.AnnAssign):
+                self.annotation(node.annotation)
+            for name in sorted(local_names(ast.Lambda(ast.arguments([], [], None, [], [], None, []), [node]))):
+                self.bind(node, name)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            self.visit(node.value)
+        elif not isinstance(node, ast.Pass):
+            self.say(node, f"{_called(node)} at module level: only imports, functions and constants stand there")
+
+    def importing(self, node) -> None:
+        if isinstance(node, ast.ImportFrom):
+            pairs = [(f"{node.module}.{alias.name}", alias) for alias in node.names]
+            if node.level or node.module not in IMPORTS or any(alias.name == "*" for alias in node.names):
+                return self.say(node, f"from {node.module} import {node.names[0].name}: only torch, triton, triton.language and math can be imported")
+        else:
+            pairs = [(alias.name, alias) for alias in node.names]
+        for path, alias in pairs:
+            self.kernel = path.startswith("triton.language")
+            allowed = path in IMPORTS or self.object(path, annotation=True)
+            self.kernel = False
+            if not allowed:
+                self.say(node, f"import {path}: only torch, triton, triton.language and math can be imported")
+            name = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.split(".")[0])
+            stands_for = path if alias.asname or isinstance(node, ast.ImportFrom) else name
+            if self.imports.get(name, stands_for) != stands_for or name in self.globals:
+                self.say(node, f"{name} is defined twice")
+            self.imports[name] = stands_for
+
+    def signature(self, node: ast.FunctionDef) -> None:
+        """Decorators, defaults and annotations, which run where the function is defined."""
+        for decorator in node.decorator_list:
+            path = self.path(decorator.func if isinstance(decorator, ast.Call) else decorator)
+            allowed = DECORATOR_OPTIONS if node.name in self.kernels and not self.scopes else ("torch.no_grad", "torch.inference_mode")
+            if path not in allowed or path == "triton.Config":
+                self.say(decorator, f"the decorator {ast.unparse(decorator)[:60]} is not allowed here")
+            self.visit(decorator)
+        if getattr(node, "type_params", None):
+            self.say(node, "type parameters are not allowed")
+        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+            self.visit(default)
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                self.annotation(argument.annotation)
+        self.annotation(node.returns)
+
+    def body(self, node) -> None:
+        """The inside of a function, lambda or comprehension, with its own names."""
+        names = local_names(node)
+        for name in names & self.imports.keys():
+            self.say(node, f"{name} is an import: choose another name for the variable")
+        for name in names:
+            if name.startswith("__"):
+                self.say(node, f"the name {name} is not allowed")
+        self.scopes.append(names)
+        if isinstance(node, COMPREHENSIONS):
+            for child in ast.iter_child_nodes(node):
+                self.visit(child)
+        else:
+            for child in node.body if isinstance(node.body, list) else [node.body]:
+                self.visit(child)
+        self.scopes.pop()
+
+    def visit(self, node: ast.AST) -> None:
+        kind = type(node).__name__
+        if kind in REFUSED:
+            return self.say(node, f"{REFUSED[kind]} is not allowed" if len(REFUSED[kind]) < 12 else REFUSED[kind])
+        method = getattr(self, f"on_{kind}", None)
+        if method is not None and method(node):
+            return
+        for child in ast.iter_child_nodes(node):
+            self.visit(child)
+
+    def on_FunctionDef(self, node):
+        if self.kernel:
+            self.say(node, "a function inside a kernel is not allowed")
+        self.signature(node)
+        self.body(node)
+        return True
+
+    def on_Lambda(self, node):
+        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+            self.visit(default)
+        self.body(node)
+        return True
+
+    def on_ListComp(self, node):
+        first = node.generators[0]
+        self.visit(first.iter)  # Python evaluates it outside
+        first.iter, kept = ast.Constant(None), first.iter
+        self.body(node)
+        first.iter = kept
+        return True
+
+    on_SetComp = on_DictComp = on_GeneratorExp = on_ListComp
+
+    def on_BinOp(self, node):
+        if isinstance(node.op, ast.MatMult):
+            self.say(node, "@ is not allowed: multiply with tl.dot in a kernel")
+
+    on_AugAssign = on_BinOp
+
+    def on_Import(self, node):
+        self.say(node, "imports stand at the top of the module")
+        return True
+
+    on_ImportFrom = on_Import
+
+    def on_With(self, node):
+        if any(self.path(getattr(item.context_expr, "func", item.context_expr)) not in ("torch.no_grad", "torch.inference_mode") for item in node.items):
+            self.say(node, "with is only allowed for torch.no_grad()")
+
+    def on_Delete(self, node):
+        if not all(isinstance(target, ast.Name) for target in node.targets):
+            self.say(node, "del is only allowed for variables")
+
+    def on_AnnAssign(self, node):
+        self.annotation(node.annotation)
+        self.visit(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+        return True
+
+    def on_Name(self, node):
+        name = node.id
+        if isinstance(node.ctx, ast.Load) and not any(name in scope for scope in self.scopes):
+            if name in self.imports:
+                if not self.object(self.imports[name]):
+                    self.say(node, f"{name} can only be used as {name}.something")
+            elif name not in self.globals and name not in BUILTINS:
+                own = hasattr(builtins, name)
+                self.say(node, f"{name} is not allowed" if own else f"{name} is not defined")
+        elif name.startswith("__"):
+            self.say(node, f"the name {name} is not allowed")
+        return True
+
+    def on_Attribute(self, node):
+        if not isinstance(node.ctx, ast.Load):
+            self.say(node, f"assigns the attribute .{node.attr}")
+        chain, root = [], node
+        while isinstance(root, ast.Attribute):
+            chain.append(root.attr)
+            root = root.value
+        chain.reverse()
+        rest = chain
+        if isinstance(root, ast.Name) and root.id in self.imports and not any(root.id in scope for scope in self.scopes):
+            path, rest = self.imports[root.id], list(chain)
+            while rest and not self.object(path):
+                path = f"{path}.{rest.pop(0)}"
+            if not self.object(path):
+                self.say(node, self.explain(path))
+                return True
+        else:
+            self.visit(root)
+        for attribute in rest:
+            if attribute not in (KERNEL_ATTRIBUTES if self.kernel else HOST_ATTRIBUTES):
+                self.say(node, f"the attribute .{attribute} is not allowed {'in a kernel' if self.kernel else 'outside kernels'}")
+        return True
+
+    def on_Call(self, node):
+        path = self.path(node.func)
+        options = DECORATOR_OPTIONS.get(path)
+        launched = self.kernels.get(node.func.value.id) if isinstance(node.func, ast.Subscript) and isinstance(node.func.value, ast.Name) else None
+        if launched is not None:
+            options = LAUNCH_OPTIONS | {argument.arg for argument in ast.walk(launched.args) if isinstance(argument, ast.arg)}
+        for keyword in node.keywords:
+            if options is not None and keyword.arg is not None and keyword.arg not in options:
+                what = f"launching {launched.name}" if launched is not None else path
+                self.say(keyword.value, f"the option {keyword.arg} is not allowed in {what}")
+            elif options is not None and keyword.arg is None and launched is None:
+                self.say(node, f"** is not allowed in {path}")
+        if path == "triton.autotune" and len(node.args) > 2 or path == "triton.Config" and len(node.args) > 4:
+            self.say(node, f"{path}: give further options by name")
+        if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2 and not node.keywords:
+            self.visit(node.args[0])
+            self.annotation(node.args[1])
+            return True
+        return False
+
+    def annotation(self, node) -> None:
+        """A type: names of torch's and typing's types, and everything else that may be loaded."""
+        for part in ast.walk(node) if node is not None else ():
+            if isinstance(part, ast.Call):
+                self.say(part, "a call in an annotation")
+            elif isinstance(part, (ast.Name, ast.Attribute)) and not self.object(self.path(part) or "", annotation=True):
+                if isinstance(part, ast.Attribute) or part.id not in self.imports:
+                    self.visit(part)
+            elif isinstance(part, SCOPES + (ast.NamedExpr,)):
+                self.say(part, "an annotation must be a plain type")
+
+    def path(self, node) -> str | None:
+        """The dotted path that a name or an attribute stands for, None when its root is no import."""
+        chain = []
+        while isinstance(node, ast.Attribute):
+            chain.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id not in self.imports or any(node.id in scope for scope in self.scopes):
+            return None
+        return ".".join([self.imports[node.id], *reversed(chain)])
+
+    def object(self, path: str, annotation: bool = False) -> bool:
+        """Whether a dotted path names something that a program may hold."""
+        module, _, name = path.rpartition(".")
+        if annotation and (module == "typing" or path == "__future__.annotations" or module == "torch" and name in TORCH_TYPES):
+            return True
+        if name.startswith("_"):
+            return False
+        tables = {
+            "torch": frozenset() if self.kernel else TORCH,
+            "triton": TRITON,
+            "triton.language": TL if self.kernel else TL_HOST,
+            "triton.language.math": TL_MATH if self.kernel else frozenset(),
+            "triton.tools.tensor_descriptor": {"TensorDescriptor"},
+        }
+        if module == "math" or module == "triton.language.extra.libdevice" and self.kernel:
+            return True
+        return name in tables.get(module, ())
+
+    def explain(self, path: str) -> str:
+        if path in IMPORTS:
+            return f"{path} can only be used as {path}.something"
+        if path.startswith("torch") and self.kernel:
+            return f"{path} inside a kernel: kernels use triton.language only"
+        if path.startswith("torch"):
+            return f"{path} is not allowed: torch may only allocate, the work is the kernel's"
+        return f"{path} is not allowed {'in a kernel' if self.kernel else 'outside kernels'}"
+
+    def launches(self, entry: str) -> None:
+        """Some kernel stores, and the entry reaches some kernel."""
+        def stores(node):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            return "store" in name or name.startswith("atomic_") or name == "scatter"
+
+        if self.kernels and not any(stores(n) for k in self.kernels.values() for n in ast.walk(k)):
+            self.reasons.append((0, "no kernel stores anything"))
+        reached, ahead = set(), [entry]
+        while ahead:
+            function = self.functions.get(ahead.pop())
+            for node in ast.walk(function) if function else ():
+                if isinstance(node, ast.Name) and node.id not in reached:
+                    reached.add(node.id)
+                    ahead.append(node.id)
+        if self.kernels and not reached & self.kernels.keys():
+            self.reasons.append((0, f"{entry} launches no kernel"))
+
+
+def local_names(node) -> set[str]:
+    """The names that are local to a function, lambda or comprehension, as Python binds them."""
+    names = set()
+    if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+        names = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+        ahead = list(node.body) if isinstance(node.body, list) else [node.body]
+    else:
+        names = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+        return names
+    while ahead:
+        inner = ahead.pop()
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
+            names.add(inner.id)
+        elif isinstance(inner, ast.FunctionDef):
+            names.add(inner.name)
+            ahead += [*inner.decorator_list, *inner.args.defaults, *filter(None, inner.args.kw_defaults)]
+        elif isinstance(inner, ast.Lambda):
+            ahead += [*inner.args.defaults, *filter(None, inner.args.kw_defaults)]
+        elif isinstance(inner, COMPREHENSIONS):  # its targets are its own, but := inside binds here
+            names |= {n.target.id for n in ast.walk(inner) if isinstance(n, ast.NamedExpr)}
+            ahead.append(inner.generators[0].iter)
+        else:
+            ahead += ast.iter_child_nodes(inner)
+    return names
+
+
+def _called(node: ast.stmt) -> str:
+    return {"If": "if", "For": "for", "While": "while", "With": "with", "ClassDef": "a class", "Try": "try", "Expr": "an expression"}.get(
+        type(node).__name__, type(node).__name__)

@@ -1,0 +1,94 @@
+"""Where did the values come from? Three kinds of evidence that the answer was made by Triton kernels.
+
+- A log of the torch operations of the whole call, grids, hooks and kernel bodies included. Allowed: to allocate, to look at a
+  tensor in another shape, to copy it as it is or make an input contiguous, to convert between float types. Everything else
+  computes, and is the kernel's job.
+- The launches of each test case (`interpreter`): at least one program must run.
+- The ablation: with all stores of the kernels suppressed, the answer must not come out. Fresh tensors are filled with nan, or
+  memory that was freed a moment ago would still hold the answer.
+
+Believable only behind the rules (`policy`), which leave a program no way to tamper with its own process.
+"""
+
+import sys
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rftlab.kernels.child import FILE
+
+ALLOCATE = {f"aten.{name}" for name in (
+    "empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones "
+    "full full_like new_full scalar_tensor").split()}
+VIEW = {f"aten.{name}" for name in (
+    "view _unsafe_view _reshape_alias alias detach as_strided t transpose permute unsqueeze squeeze expand slice select narrow unfold "
+    "diagonal lift_fresh view_as unsafe_split split split_with_sizes").split()}
+COPY = {"aten.clone", "aten._to_copy"}
+FILL = {"aten.fill_", "aten.zero_"}
+
+
+class TorchLog(TorchDispatchMode):
+    """Collects what torch computed during a call: `found` is a list of (operation, line of the program, why)."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
+        self.geometry = {(value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride()) for value in tensors}
+        self.inputs = {value.untyped_storage().data_ptr() for value in tensors}
+        self.found: list[tuple[str, int, str]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        name = str(function).rsplit(".", 1)[0]
+        why = self.objection(name, function, args, result)
+        if why:
+            self.found.append((name.removeprefix("aten."), _line(), why))
+        return result
+
+    def objection(self, name, function, args, result) -> str:
+        """Why this operation is not allowed, "" when it is."""
+        if name in FILL:
+            return self._partial(args[0])
+        if name in ALLOCATE or name in VIEW:
+            return "it writes into another tensor" if function._schema.is_mutable else ""
+        if name in COPY:
+            return self._rearranged(args[0], result)
+        return "it computes"
+
+    def _partial(self, tensor) -> str:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in self.inputs or tensor.numel() * tensor.element_size() != storage.nbytes():
+            return "it fills a part of a tensor, or an input"
+        return ""
+
+    def _rearranged(self, source, result) -> str:
+        if source.dtype != result.dtype and not (source.is_floating_point() and result.is_floating_point()):
+            return "it converts values to another kind of number"
+        here = (source.untyped_storage().data_ptr(), source.storage_offset(), source.shape, source.stride())
+        dense = torch.ops.aten.is_non_overlapping_and_dense.default(source)
+        if here in self.geometry or (dense and source.stride() == result.stride()):
+            return ""
+        return "it rearranges data"
+
+
+def _line() -> int:
+    """The program's line that the running torch operation was called from, 0 if none."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename != FILE:
+        frame = frame.f_back
+    return frame.f_lineno if frame is not None else 0
+
+
+def rearranged_view(result: torch.Tensor, inputs) -> bool:
+    """Whether a result is a view that puts what a kernel stored into another order, or repeats it.
+
+    In order means: dimensions from the widest stride to the narrowest; or laid out as `empty_like` of an input would be.
+    """
+    sizes = [(stride, size) for stride, size in zip(result.stride(), result.shape) if size > 1]
+    in_order = all(a[0] >= b[0] * b[1] for a, b in zip(sizes, sizes[1:])) and all(stride > 0 for stride, _ in sizes)
+    like_input = any(
+        isinstance(value, torch.Tensor) and value.shape == result.shape and torch.empty_like(value).stride() == result.stride()
+        for value in inputs
+    )
+    return not in_order and not like_input

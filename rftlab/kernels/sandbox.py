@@ -1,0 +1,110 @@
+"""The trusted side of a zygote: starts it, hands it jobs and shared memory, and reads what a child left behind."""
+
+import json
+import mmap
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+from rftlab.kernels import zygote
+from rftlab.kernels.lockdown import GIGABYTE
+
+SIZE = 256 * 2**20  # address space of the shared memory; only what is written takes memory
+START_SECONDS = 120  # importing torch and Triton on a slow disk
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "SYSTEMROOT")  # all else, tokens among it, stays here
+
+
+class SandboxError(RuntimeError):
+    """The grader's own machinery failed: nothing is known about the program."""
+
+
+@dataclass
+class Outcome:
+    """How a child ended. `notes` are its own words: with rules off it may write there what it likes."""
+
+    status: int  # exit code, or minus the signal that ended it
+    in_time: bool
+    layers: tuple[str, ...]
+    seconds: float
+    lock_seconds: float
+    notes: list[dict] = field(default_factory=list)
+
+    def all(self, key: str) -> list:
+        return [note[key] for note in self.notes if key in note]
+
+
+class Sandbox:
+    """One zygote of a kind ("rftlab.kernels.child" runs, "rftlab.kernels.compile" compiles) and its shared memory.
+
+    `memory[zygote.NOTES:]` is the caller's to lay out. Raises SandboxError when the zygote does not start or has died.
+    """
+
+    def __init__(self, module: str, environment: dict | None = None, without=(), memory: int = GIGABYTE):
+        self.limit = memory
+        fd = os.memfd_create("rftlab")
+        os.ftruncate(fd, SIZE)
+        self.memory = mmap.mmap(fd, SIZE)
+        ours, theirs = socket.socketpair()
+        ours.settimeout(START_SECONDS)
+        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent",
+                      "TRITON_CACHE_DIR": "/nonexistent", "CUDA_VISIBLE_DEVICES": "", "LANG": "C.UTF-8",
+                      "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(environment or {})}
+        command = [sys.executable, "-P", "-m", "rftlab.kernels.zygote", str(theirs.fileno()), str(fd), module, *without]
+        self.process = subprocess.Popen(command, env=variables, cwd="/", pass_fds=(fd, theirs.fileno()), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        os.close(fd)
+        theirs.close()
+        self.control = ours
+
+    def wait_ready(self) -> "Sandbox":
+        """Wait until the zygote has imported everything; zygotes start side by side when this is called late."""
+        try:
+            ready = zygote.receive(self.control)
+        except OSError:
+            ready = None
+        if ready is None:
+            self.process.kill()
+            said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise SandboxError(f"the grader's process did not start: {said[-1] if said else 'it said nothing'}")
+        return self
+
+    def run(self, job: dict, seconds: float) -> Outcome:
+        """Run one job in a child of the zygote; raises SandboxError when the zygote, not the program, failed."""
+        self.memory[: zygote.NOTES] = bytes(zygote.NOTES)
+        self.control.settimeout(2 * zygote.PATIENCE * seconds + 60)
+        try:
+            zygote.send(self.control, {**job, "seconds": seconds, "memory": self.limit})
+            answer = zygote.receive(self.control)
+        except OSError as error:
+            raise SandboxError(f"the grader's process is gone: {error}") from None
+        if answer is None or "failed" in answer:
+            raise SandboxError(f"no child could be started: {(answer or {}).get('failed', 'the process is gone')}")
+        if "layers" not in answer:
+            raise SandboxError(f"the child ended with status {answer['status']} before it was locked down")
+        return Outcome(answer["status"], answer["in_time"], tuple(answer["layers"]), answer["seconds"], answer["locked_after"], self._notes())
+
+    def _notes(self) -> list[dict]:
+        """The notes that can be read; a child may have left anything there."""
+        raw = bytes(self.memory[: zygote.NOTES])
+        notes = []
+        for line in raw[: raw.rfind(b"\n") + 1].split(b"\n"):
+            try:
+                note = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(note, dict):
+                notes.append(note)
+        return notes
+
+    def close(self) -> None:
+        self.control.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+        self.memory.close()

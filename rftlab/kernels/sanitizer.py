@@ -1,0 +1,161 @@
+"""The faults that Triton's interpreter hides and a GPU shows: every address of every launch is looked at here.
+
+- A lane that is switched on and points outside the tensors of the launch. It is counted, and neither read nor written: the
+  interpreter would touch whatever lies there, this grader's own memory included.
+- A lane that is switched off and reads something although the load names no `other`: undefined on a GPU, 0 in the interpreter,
+  here nan (a large number for integers).
+- Programs that touch the same element, at least one of them writing, with nothing that orders them: a race. Programs run one
+  after another here, in a shuffled order (`interpreter`), so an answer can be right by luck; the accesses tell all the same.
+  Equal values written twice are no race, and an atomic operation of both programs on one address orders what lies
+  before it in one and after it in the other, as in a lock or a "last one sums up" counter.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+MANY = -2  # several programs, in arrays of program numbers; -1 is none
+
+
+@dataclass
+class Access:
+    """One load, store or atomic operation of one program on one tensor's memory: byte offsets of the lanes that are on."""
+
+    time: int
+    program: int
+    kind: str  # "load", "store" or "atomic"
+    offsets: np.ndarray
+    values: np.ndarray | None = None
+    orders: bool = False  # an atomic that acquires and releases
+
+
+def undefined(dtype: np.dtype, bfloat16: bool) -> np.generic:
+    """What a switched-off lane reads: nan, or a number that no honest result holds."""
+    if dtype.kind == "f":
+        return dtype.type(np.nan)
+    if bfloat16:
+        return np.uint16(0x7FC0)
+    return dtype.type(True) if dtype.kind == "b" else dtype.type(np.iinfo(dtype).max // 3)
+
+
+class Sanitizer:
+    """Watches one launch. `spans` are the (first, past the last) addresses that its programs may touch."""
+
+    def __init__(self, spans):
+        self.spans = sorted(set(spans))
+        self.program = 0
+        self.accesses: dict[int, list[Access]] = {}  # span -> accesses in time
+        self.time = 0
+        self.findings = Counter()
+
+    def see(self, kind: str, addresses: np.ndarray, mask: np.ndarray, width: int, values=None, orders=False) -> np.ndarray:
+        """Note one access; returns the mask without the lanes that point outside."""
+        on = addresses[mask].astype(np.int64)
+        if on.size == 0:
+            return mask
+        low, high, self.time = int(on.min()), int(on.max()) + width, self.time + 1
+        values = None if values is None else np.broadcast_to(values, addresses.shape)[mask]
+        for number, (first, end) in enumerate(self.spans):
+            if first <= low and high <= end:  # the usual case: all lanes in one tensor
+                self._note(number, Access(self.time, self.program, kind, on - first, values, orders))
+                return mask
+        inside = np.zeros(on.shape, bool)
+        for number, (first, end) in enumerate(self.spans):
+            here = (on >= first) & (on + width <= end)
+            if here.any():
+                inside |= here
+                part = None if values is None else values[here]
+                self._note(number, Access(self.time, self.program, kind, on[here] - first, part, orders))
+        self.findings[f"{kind}s outside"] += int((~inside).sum())
+        mask = mask.copy()
+        mask[mask] = inside
+        return mask
+
+    def _note(self, span: int, access: Access) -> None:
+        self.accesses.setdefault(span, []).append(access)
+
+    def close(self) -> Counter:
+        """The findings of the whole launch: kind -> number of lanes or elements."""
+        for span, accesses in self.accesses.items():
+            if len(accesses) > 1 or accesses[0].kind == "store":
+                self._races(accesses, self.spans[span])
+        return self.findings
+
+    def _races(self, accesses: list[Access], span) -> None:
+        kinds = {access.kind for access in accesses}
+        if kinds == {"load"} or kinds == {"atomic"}:
+            return
+        if kinds == {"store"} and not _repeats(accesses):
+            return
+        if len({access.program for access in accesses}) > 1:
+            size = 1 + max(int(access.offsets.max()) for access in accesses)
+            clash = _clashes(accesses, size)
+            if clash.any() and any(a.orders for s in self.accesses.values() for a in s):
+                clash = self._unordered(accesses, clash)
+            self.findings["races"] += int(clash.sum())
+        self.findings["races"] += sum(_disagrees(access) for access in accesses if access.kind == "store")
+
+    def _unordered(self, accesses: list[Access], clash: np.ndarray) -> np.ndarray:
+        """The clashing elements for which some pair of accesses is ordered by no atomic operation."""
+        marks: dict[tuple, list[Access]] = {}  # (span, offset) -> the ordering atomics on it
+        for span, seen in self.accesses.items():
+            for access in seen:
+                for offset in access.offsets.tolist() if access.orders else ():
+                    marks.setdefault((span, offset), []).append(access)
+        left = np.zeros_like(clash)
+        touching = [access for access in accesses if clash[access.offsets].any()]
+        for i, early in enumerate(touching):
+            for late in touching[i + 1 :]:
+                if early.program == late.program or {early.kind, late.kind} <= {"load", "atomic"} and early.kind == late.kind:
+                    continue
+                if not any(_hands_over(marked, early, late) for marked in marks.values()):
+                    both = np.intersect1d(early.offsets, late.offsets)
+                    left[both] = clash[both]
+        return left
+
+
+def _hands_over(marked: list[Access], early: Access, late: Access) -> bool:
+    """Some atomic of the early program after its access, and one of the late program before its own, on one address."""
+    released = [a.time for a in marked if a.program == early.program and a.time >= early.time]
+    taken = [a.time for a in marked if a.program == late.program and a.time <= late.time]
+    return bool(released and taken) and min(released) < max(taken)
+
+
+def _repeats(accesses: list[Access]) -> bool:
+    offsets = accesses[0].offsets if len(accesses) == 1 else np.concatenate([access.offsets for access in accesses])
+    ordered = np.sort(offsets)
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _clashes(accesses: list[Access], size: int) -> np.ndarray:
+    """Per byte offset: whether two programs touch the element there in a way whose order matters."""
+    writer, reader, adder = (np.full(size, -1) for _ in range(3))
+    clash = np.zeros(size, bool)
+    last: np.ndarray | None = None
+    for access in accesses:
+        at = access.offsets
+        if access.kind == "store":
+            if last is None:
+                last = np.zeros(size, access.values.dtype)
+            foreign = (writer[at] != -1) & (writer[at] != access.program)
+            clash[at] |= foreign & ~_same(last[at], access.values)
+            last[at] = access.values
+        who = {"store": writer, "load": reader, "atomic": adder}[access.kind]
+        who[at] = np.where((who[at] == -1) | (who[at] == access.program), access.program, MANY)
+    touched = writer != -1
+    for other in (reader, adder):  # someone else, or more than one, reads or adds where one writes
+        clash |= touched & (other != -1) & ((other != writer) | (other == MANY))
+    clash |= (adder != -1) & (reader != -1) & ((reader != adder) | (adder == MANY))
+    return clash
+
+
+def _disagrees(access: Access) -> int:
+    """Lanes of one store that write different values to one element."""
+    order = np.argsort(access.offsets, kind="stable")
+    at, values = access.offsets[order], access.values[order]
+    return int(((at[1:] == at[:-1]) & ~_same(values[1:], values[:-1])).sum())
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a == b) | ((a != a) & (b != b))

@@ -1,0 +1,199 @@
+"""One worker of the grader: runs a program, compiles what it launched, and compares the bytes. Trusted side."""
+
+import torch
+
+from rftlab.kernels import compile as compiling
+from rftlab.kernels.child import ANSWERS
+from rftlab.kernels.compare import mismatch
+from rftlab.kernels.extract import Program
+from rftlab.kernels.sandbox import SIZE, Outcome, Sandbox
+from rftlab.kernels.tasks import KernelTask
+from rftlab.kernels.zygote import NOTES
+
+COMPILE_SECONDS = 30.0
+MAX_LAUNCHES = 24  # different launches of a program that are compiled
+FAULTS = {
+    "loads outside": "{} lanes load outside the tensors of the launch: mask them off",
+    "stores outside": "{} lanes store outside the tensors of the launch: mask them off",
+    "atomics outside": "{} atomic operations outside the tensors of the launch: mask them off",
+    "races": "a race on {} elements: programs read and write the same memory, and nothing orders them",
+}
+
+
+class TestCases:
+    """The test cases of a task for one seed, laid out for the shared memory. Only `layout` and `blob` reach a child."""
+
+    def __init__(self, task: KernelTask, seed: int):
+        self.cases = [task.make_case(i, seed) for i in range(len(task.shapes))]
+        self.layout, parts, at = [], [], NOTES
+        for case in self.cases:
+            inputs = []
+            for value in case.inputs:
+                if torch.is_tensor(value):
+                    raw = storage_bytes(value)
+                    inputs.append({"at": at, "bytes": len(raw), "dtype": _name(value.dtype), "shape": list(value.shape),
+                                   "stride": list(value.stride()), "offset": value.storage_offset()})
+                    parts.append(raw + bytes(-len(raw) % 64))
+                    at += len(parts[-1])
+                else:
+                    inputs.append({"value": value})
+            self.layout.append({"inputs": inputs, "is_tuple": case.is_tuple, "outputs": []})
+        self.blob, self.answers_at = b"".join(parts), at
+        for key in ("at", "ablated_at"):
+            for case, place in zip(self.cases, self.layout):
+                for i, expected in enumerate(case.expected):
+                    if key == "at":
+                        place["outputs"].append({"dtype": _name(expected.dtype), "shape": list(expected.shape)})
+                    place["outputs"][i][key] = at
+                    at += expected.numel() * expected.element_size()
+                    at += -at % 64
+        self.end = at
+        if self.end > SIZE:
+            raise ValueError(f"task {task.name!r}: its test cases take {self.end} bytes, more than {SIZE}: choose smaller shapes")
+        self.ablate = max(range(len(self.cases)), key=lambda i: sum(e.numel() for e in self.cases[i].expected))
+
+
+def storage_bytes(value: torch.Tensor) -> bytes:
+    """The memory that a tensor looks into, gaps included."""
+    return torch.tensor([], dtype=torch.uint8).set_(value.untyped_storage()).numpy().tobytes()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class Worker:
+    """A zygote that runs and one that compiles."""
+
+    def __init__(self, without=()):
+        self.without = without
+        self._start()
+
+    def _start(self) -> None:
+        self.runner = Sandbox("rftlab.kernels.child", {"TRITON_INTERPRET": "1"}, self.without)
+        self.compiler = Sandbox("rftlab.kernels.compile", None, self.without)
+
+    def wait_ready(self) -> None:
+        self.runner.wait_ready()
+        self.compiler.wait_ready()
+
+    def restart(self) -> None:
+        self.close()
+        self._start()
+        self.wait_ready()
+
+    def close(self) -> None:
+        self.runner.close()
+        self.compiler.close()
+
+    def grade(self, program: Program, task: KernelTask, tests: TestCases, grader) -> tuple[str, list[str], dict]:
+        """(stage, reasons, shares) of a program that the text did not decide. Raises SandboxError when a zygote fails."""
+        outcome, compared, ablated = self._run(program, task, tests, grader)
+        if grader.rules and (reasons := provenance(program, outcome, ablated)):
+            return "rules", reasons, {}
+        refused, compiled = self._compile(program, outcome, grader)
+        if refused:
+            return "compile", refused, {"compiled": compiled}
+        return judge(program, outcome, compared, compiled)
+
+    def _run(self, program: Program, task: KernelTask, tests: TestCases, grader):
+        """Run all cases in one child; returns how it ended, and what is wrong with each answer, with stores on and off."""
+        memory = self.runner.memory
+        memory[NOTES : tests.answers_at] = tests.blob
+        memory[tests.answers_at : tests.end] = bytes([ANSWERS]) * (tests.end - tests.answers_at)
+        job = {"text": program.text, "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "ablate": tests.ablate}
+        outcome = self.runner.run(job, grader.seconds)
+        compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
+        ablated = compare(memory, tests.cases[tests.ablate], tests.layout[tests.ablate], "ablated_at")
+        memory[NOTES : tests.end] = bytes(tests.end - NOTES)  # nothing stays for the next child
+        return outcome, compared, ablated
+
+    def _compile(self, program: Program, outcome: Outcome, grader) -> tuple[list[str], float]:
+        """Why launches do not compile, and the share of those that do. The first of each kernel goes down to PTX."""
+        launches, seen = [], set()
+        for launch in [one for one in outcome.all("launch") if isinstance(one, dict)][:MAX_LAUNCHES]:
+            launches.append({**launch, "full": launch.get("kernel") not in seen})
+            seen.add(launch.get("kernel"))
+        if not launches:
+            failed = [spoken(program, text) for text in outcome.all("failed")[:1]]
+            return (["no kernel was launched, so none was compiled", *failed] if grader.rules else []), 0.0
+        keys = [compiling.key(program.text, launch, grader.target) for launch in launches]
+        verdicts = [grader.compile_verdict(key) for key in keys]
+        todo = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        if todo:
+            job = {"text": program.text, "target": grader.target, "launches": [launches[i] for i in todo]}
+            found = verdicts_of(self.compiler.run(job, COMPILE_SECONDS), len(todo), program)
+            for i, verdict in zip(todo, found):
+                verdicts[i] = verdict
+                grader.remember_verdict(keys[i], verdict)
+        return list(dict.fromkeys(v for v in verdicts if v)), sum(not v for v in verdicts) / len(verdicts)
+
+
+def verdicts_of(outcome: Outcome, count: int, program: Program) -> list[str]:
+    """"" or the compiler's objection, for each launch of a job."""
+    verdicts = ["the compiler took too long" if not outcome.in_time else f"the compiler died (status {outcome.status})"] * count
+    for note in outcome.notes:
+        for number in (note.get("compiled"), note.get("launch")):
+            if isinstance(number, int) and 0 <= number < count:
+                verdicts[number] = "" if "compiled" in note else "does not compile: " + spoken(program, note.get("refused"))
+    return verdicts
+
+
+def compare(memory, case, place: dict, key: str) -> str | None:
+    """What is wrong with the bytes of one case's answer: "" for nothing, None when nothing was written."""
+    wrong, untouched = [], True
+    for output, expected, allowed in zip(place["outputs"], case.expected, case.tolerances):
+        raw = bytearray(memory[output[key] : output[key] + expected.numel() * expected.element_size()])
+        untouched &= raw.count(ANSWERS) == len(raw)
+        if expected.dtype == torch.bool and max(raw) > 1:
+            wrong.append("values that are neither True nor False")
+        else:
+            wrong.append(mismatch(torch.frombuffer(raw, dtype=expected.dtype).reshape(expected.shape), expected, allowed))
+    return None if untouched else next((text for text in wrong if text), "")
+
+
+def provenance(program: Program, outcome: Outcome, ablated: str | None) -> list[str]:
+    """The evidence that the answer was not made by kernels; believable because the program keeps the rules."""
+    reasons = []
+    for found in outcome.all("torch"):
+        operation, line, why = found
+        reasons.append((f"line {program.line(line)}: " if line else "") + f"torch.{operation} outside kernels: {why}")
+    ran = set(outcome.all("ran"))
+    for note in outcome.notes:
+        if note.get("programs") == 0 and note.get("launches") in ran:
+            reasons.append(f"case {note['launches']}: no program of any kernel ran")
+    if ablated == "" and not reasons:
+        reasons.append("with the stores of all kernels switched off the answer stays right: no kernel made it")
+    return reasons
+
+
+def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -> tuple[str, list[str], dict]:
+    """The stage of a program that keeps the rules and compiles."""
+    ran = set(outcome.all("ran")) if outcome.in_time and outcome.status == 0 else set()
+    returned = [i in ran and compared[i] is not None for i in range(len(compared))]
+    faults = [f"case {note.get('launches')}: {FAULTS[kind].format(number)}"
+              for note in outcome.notes if isinstance(note.get("findings"), dict)
+              for kind, number in note["findings"].items() if kind in FAULTS and number]
+    matched = [r and c == "" for r, c in zip(returned, compared)]
+    shares = {"compiled": compiled, "ran": sum(returned) / len(returned), "matched": sum(matched) / len(matched)}
+    if not all(returned):
+        return "run", run_reasons(program, outcome), shares
+    wrong = [f"case {i}: {text}" for i, text in enumerate(compared) if text]
+    if wrong or faults:
+        return "wrong", faults + wrong, shares
+    return "correct", [], shares
+
+
+def run_reasons(program: Program, outcome: Outcome) -> list[str]:
+    if not outcome.in_time or outcome.status in (-24, -9):  # SIGXCPU, SIGKILL
+        return ["took too long"]
+    if outcome.status:
+        return [f"the process died with {'signal' if outcome.status < 0 else 'status'} {abs(outcome.status)}"]
+    failed = [f"case {note['case']}: {spoken(program, note['failed'])}" for note in outcome.notes if "failed" in note and "case" in note]
+    return list(dict.fromkeys(failed)) or ["the program ended before it returned a result"]
+
+
+def spoken(program: Program, text) -> str:
+    """"14|ValueError: ..." as the child wrote it, with the line as the author wrote it."""
+    number, _, said = str(text).partition("|")
+    return f"line {program.line(int(number))}: {said}" if number.isdigit() and int(number) else said or str(text)

@@ -1,0 +1,140 @@
+"""A warm process that forks one locked-down child per program: `python -m rftlab.kernels.zygote`, started by `sandbox`.
+
+Importing torch and Triton takes seconds, a fork a few milliseconds. The zygote imports and warms up once, and never runs a
+program itself. Each child closes every file, gives up every right (`lockdown`), tells so through a pipe, and only then
+reads the program. What it leaves behind is bytes in shared memory, which nobody reads before it is gone.
+"""
+
+import gc
+import importlib
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+from rftlab.kernels.lockdown import Lockdown
+
+NOTES = 64 * 1024  # bytes at the start of the shared memory for the child's notes, one JSON object a line
+PATIENCE = 4  # a child that is ready to run but gets no processor may take this many times its seconds
+
+
+def send(control: socket.socket, message: dict) -> None:
+    body = json.dumps(message).encode()
+    control.sendall(struct.pack("I", len(body)) + body)
+
+
+def receive(control: socket.socket) -> dict | None:
+    """The next message, or None when the other end is gone."""
+    length = struct.unpack("I", head)[0] if len(head := _read(control, 4)) == 4 else 0
+    body = _read(control, length) if length else b""
+    return json.loads(body) if length and len(body) == length else None
+
+
+def _read(control: socket.socket, length: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < length:
+        try:
+            part = control.recv(length - len(parts))
+        except ConnectionError:
+            break
+        if not part:
+            break
+        parts += part
+    return bytes(parts)
+
+
+class Notes:
+    """The child's side of the notes: appends one JSON object a line while there is room."""
+
+    def __init__(self, memory):
+        self.memory, self.at = memory, 0
+
+    def __call__(self, **note) -> None:
+        line = json.dumps(note).encode() + b"\n"
+        if self.at + len(line) < NOTES:
+            self.memory[self.at : self.at + len(line)] = line
+            self.at += len(line)
+
+
+def child(job: dict, work, memory, lockdown: Lockdown, report: int) -> None:
+    """What happens in the fork. Never returns."""
+    try:
+        start = time.perf_counter()
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null if job["input"] is None else job["input"], 0)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        kept = sorted({2, report, *([] if lockdown.rules is None else [lockdown.rules])})
+        for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(low + 1, high)
+        layers = lockdown.apply(job["cpu_seconds"], job["memory"])
+        os.write(report, json.dumps({"layers": layers, "locked_after": time.perf_counter() - start}).encode())
+        os.close(report)
+        gc.disable()
+        work(job, memory, Notes(memory))
+    finally:
+        os._exit(0)
+
+
+def wait(pid: int, seconds: float) -> bool:
+    """Wait for a child's end; False when its time was up and it had to be killed.
+
+    The limit counts while the child could have run: waiting for a processor on a busy machine is not held against it.
+    """
+    fd = os.pidfd_open(pid)
+    try:
+        for _ in range(PATIENCE):
+            if select.select([fd], [], [], seconds)[0]:
+                return True
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            if fields[0] != "R" or used > 0.8 * seconds:
+                break
+        os.kill(pid, signal.SIGKILL)
+        return False
+    finally:
+        os.close(fd)
+
+
+def run_one(job: dict, work, memory, lockdown: Lockdown) -> dict:
+    """Fork a child for one job; returns how it ended."""
+    start = time.perf_counter()
+    read_end, report = os.pipe()
+    job["cpu_seconds"] = max(1, round(job["seconds"]))
+    pid = os.fork()
+    if pid == 0:
+        child(job, work, memory, lockdown, report)
+    os.close(report)
+    in_time = wait(pid, job["seconds"])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    told = os.read(read_end, 4096)
+    os.close(read_end)
+    return {"status": status, "in_time": in_time, "seconds": time.perf_counter() - start, **(json.loads(told) if told else {})}
+
+
+def main(control_fd: str, memory_fd: str, module: str, *without: str) -> None:
+    control = socket.socket(fileno=int(control_fd))
+    memory = mmap.mmap(int(memory_fd), 0)
+    os.close(int(memory_fd))
+    stage = importlib.import_module(module)
+    file_0 = stage.prepare()
+    lockdown = Lockdown(without)
+    gc.collect()
+    gc.freeze()
+    send(control, {"ready": True})
+    while (job := receive(control)) is not None:
+        try:
+            answer = run_one({**job, "input": file_0}, stage.work, memory, lockdown)
+        except OSError as error:  # no fork: the machine is out of memory or processes
+            answer = {"failed": str(error)}
+        send(control, answer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
