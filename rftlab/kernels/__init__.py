@@ -7,6 +7,7 @@ _NAMES = {
     "Grade": "grader",
     "KernelTask": "tasks",
     "load_kernel_tasks": "tasks",
+    "lint": "task_lint",
 }
 
 

@@ -1,0 +1,104 @@
+"""How many broken kernels does a task notice? The mutation score of a task with a known kernel.
+
+    score = killed / (killed + survived)
+
+A mutant is killed when the grader pays less than 1.0. One that is paid in full is graded again on a *wide* version of the
+task: other and larger sizes, several seeds, every layout, larger values. If it passes that too, nothing that the task
+could ask for tells it from the original (a grid with one program too many, `other=` on lanes that never count), so it is
+equivalent and leaves the score. If the wide version catches it, it has survived: the task's cases are too few.
+"""
+
+import ast
+from dataclasses import dataclass, replace
+from itertools import product
+
+from rftlab.kernels.mutants import Mutant, mutants
+from rftlab.kernels.tasks import KernelTask
+
+FULL = 1.0
+WIDE_SEEDS = (101, 102, 103)
+SIZES = ((1, 1), (2, 1), (3, 2), (1, 16))  # n -> factor * n + extra, for every size of a case at once
+MAX_ELEMENTS = 40_000
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """What became of a task's mutants; `survived` and `equivalent` name them in words."""
+
+    task: str
+    killed: int
+    survived: list[str]
+    equivalent: list[str]
+
+    @property
+    def score(self) -> float:
+        """Killed among those that differ from the original; 1.0 when there are none."""
+        differ = self.killed + len(self.survived)
+        return self.killed / differ if differ else 1.0
+
+
+def mutation(task: KernelTask, grader, seed: int = 0) -> Mutation:
+    """Grade every mutant of `task.kernel`. `grader` is an open KernelGrader.
+
+    Raises ValueError when the task has no kernel, or one that is not paid in full.
+    """
+    if not task.kernel:
+        raise ValueError(f"task {task.name!r} has no kernel to break; give it as kernel=...")
+    wide = widened(task)
+    own = [grade for one in (task, *wide) for grade in grader.grade([_fenced(task.kernel)], one, seed=seed)]
+    if any(grade.score != FULL for grade in own):
+        words = "; ".join(reason for grade in own for reason in grade.reasons)
+        raise ValueError(f"the kernel of task {task.name!r} is not right on this task or its wide version: {words}")
+    every = list(mutants(task.kernel))
+    alive = _alive(every, [task], grader, (seed,))
+    equal = _alive(alive, wide, grader, WIDE_SEEDS)
+    survived = [mutant for mutant in alive if mutant not in equal]
+    return Mutation(task.name, len(every) - len(alive), list(map(_words, survived)), list(map(_words, equal)))
+
+
+def widened(task: KernelTask) -> list[KernelTask]:
+    """The task with other sizes and with more seeds' worth of cases: plain, of large magnitude, and not contiguous.
+
+    Sizes that were equal within a case stay equal, so that a (17, 33) by (33, 21) product remains one. Leaves out what
+    the reference does not take. Numbers keep their value.
+    """
+    found = []
+    for factor, extra in SIZES:
+        shapes = [_grown(case, factor, extra) for case in task.shapes]
+        shapes = [case for case in shapes if all(_elements(shape) <= MAX_ELEMENTS for shape in case)]
+        for large, strided in product((False, True), repeat=2):
+            scales = tuple((max(task.scales) if large else 1.0) for _ in shapes)
+            layout = tuple(range(len(shapes))) if strided and task.strided else ()
+            try:
+                found.append(replace(task, shapes=shapes, scales=scales, strided=layout))
+            except ValueError:  # the reference is made for other sizes, or its answer overflows
+                continue
+    return found
+
+
+def _alive(candidates: list[Mutant], tasks: list[KernelTask], grader, seeds: tuple[int, ...]) -> list[Mutant]:
+    """The mutants that are paid in full for all tasks and seeds."""
+    for task, seed in product(tasks, seeds):
+        if candidates:
+            grades = grader.grade([_fenced(mutant.code) for mutant in candidates], task, seed=seed)
+            candidates = [mutant for mutant, grade in zip(candidates, grades) if grade.score == FULL]
+    return candidates
+
+
+def _grown(case: list, factor: int, extra: int) -> list:
+    return [tuple(factor * size + extra for size in shape) if isinstance(shape, tuple) else shape for shape in case]
+
+
+def _elements(shape) -> int:
+    count = 1
+    for size in shape if isinstance(shape, tuple) else ():
+        count *= size
+    return count
+
+
+def _fenced(code: str) -> str:
+    return f"```python\n{ast.unparse(ast.parse(code))}\n```\n"
+
+
+def _words(mutant: Mutant) -> str:
+    return f"line {mutant.line}: {mutant.change}"
