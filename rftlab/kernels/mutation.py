@@ -6,14 +6,19 @@ A mutant is killed when the grader pays less than 1.0. One that is paid in full 
 task: other and larger sizes, several seeds, every layout, larger values. If it passes that too, nothing that the task
 could ask for tells it from the original (a grid with one program too many, `other=` on lanes that never count), so it is
 equivalent and leaves the score. If the wide version catches it, it has survived: the task's cases are too few.
+
+    python -m rftlab.kernels.mutation          # writes data/kernels/lint.json anew, in some minutes
 """
 
 import ast
+import json
+import platform
 from dataclasses import dataclass, replace
 from itertools import product
 
 from rftlab.kernels.mutants import Mutant, mutants
-from rftlab.kernels.tasks import KernelTask
+from rftlab.kernels.task_lint import lint
+from rftlab.kernels.tasks import SPLITS, KernelTask, folder, load_kernel_tasks
 
 FULL = 1.0
 WIDE_SEEDS = (101, 102, 103)
@@ -102,3 +107,35 @@ def _fenced(code: str) -> str:
 
 def _words(mutant: Mutant) -> str:
     return f"line {mutant.line}: {mutant.change}"
+
+
+def record(grader, seed: int = 0) -> dict:
+    """What lint and mutation say about every task of the course, ready for JSON."""
+    import torch
+    import triton
+
+    tasks = {}
+    for split in SPLITS:
+        for task in load_kernel_tasks(split):
+            result = mutation(task, grader, seed)
+            tasks[task.name] = {
+                "split": split,
+                "family": task.family,
+                "findings": lint(task),
+                "killed": result.killed,
+                "survived": result.survived,
+                "equivalent": result.equivalent,
+                "score": round(result.score, 4),
+            }
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__}
+    return {"command": "python -m rftlab.kernels.mutation", "seed": seed, "wide_seeds": WIDE_SEEDS, "versions": versions, "tasks": tasks}
+
+
+if __name__ == "__main__":
+    from rftlab.kernels.grader import KernelGrader
+
+    with KernelGrader(workers=2) as open_grader:
+        made = record(open_grader)
+    (folder() / "lint.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    for name, one in made["tasks"].items():
+        print(f"{name:16} {one['score']:7.1%} of {one['killed'] + len(one['survived'])} mutants, {len(one['equivalent'])} equivalent")

@@ -145,7 +145,7 @@ class KernelTask:
         )
 
 
-def _folder() -> Path:
+def folder() -> Path:
     """data/kernels of this clone, or the copy inside an installed wheel."""
     here = Path(__file__).resolve().parents[1]
     data = here.parent / "data"
@@ -154,7 +154,7 @@ def _folder() -> Path:
 
 @functools.cache
 def _load(split: str) -> tuple[KernelTask, ...]:
-    return tuple(_read(path) for path in sorted((_folder() / split).glob("*.py")))
+    return tuple(_read(path) for path in sorted((folder() / split).glob("*.py")))
 
 
 def load_kernel_tasks(split: str) -> list[KernelTask]:
@@ -170,7 +170,7 @@ def _read(path: Path) -> KernelTask:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     options = {name.lower(): value for name, value in vars(module).items() if name.isupper()}
-    kernel = (_folder() / "triton" / path.name).read_text(encoding="utf-8")
+    kernel = (folder() / "triton" / path.name).read_text(encoding="utf-8")
     return KernelTask(path.stem, getattr(module, path.stem), options.pop("shapes"), kernel=kernel, **options)
 
 
