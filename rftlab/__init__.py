@@ -22,7 +22,7 @@ _NAMES = {
 _MODULES = {
     "advantages", "bandits", "bench", "checks", "corpus", "corpus_tokens", "data_size", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "notebooks", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
-    "rollout", "sft", "tasks",
+    "rollout", "sft", "significance", "tasks",
 }
 
 
