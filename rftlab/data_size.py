@@ -28,18 +28,18 @@ LARGER = {"arithmetic": {"level": 4}, "countdown": {"largest": 40, "largest_targ
 
 
 def run(point, settings) -> records.RunRecord:
-    """One run: a point of the grid (arm, task, model, size, seed; also noise, lr, steps) -> its record."""
+    """One run: a point of the grid (arm, task, model, size, seed; also rate, noise, steps) -> its record."""
     import rftlab
 
-    s = {**settings, **{k: point[k] for k in ("lr", "sft_lr", "steps", "noise") if k in point}}
+    s = {**settings, **{k: point[k] for k in ("steps", "noise") if k in point}}
+    if "rate" in point:  # tuning: one learning rate for whatever this arm trains with
+        s.update(lr=point["rate"], sft_lr=point["rate"])
     task = rftlab.load_task(point["task"])
     spec = s.get("rank") and rftlab.LoraSpec(rank=s["rank"], alpha=2 * s["rank"])
     policy = rftlab.load_policy(point["model"], lora=spec or None, seed=point["seed"], dtype=s.get("dtype"))
     problems = spoil(task.train(point["size"], seed=point["seed"]), s.get("noise", 0), point["seed"])
     common = {"seed": point["seed"], "max_new_tokens": s["max_new_tokens"], "eval_problems": task.validation(s["validation"]),
-              "eval_every": s["eval_every"], "patience": s["patience"], "experiment": "data-size", "arm": point["arm"]}
-    if s["patience"] == 0:  # a long run: look at every evaluation, stop at none
-        common["patience"] = None
+              "patience": s.get("patience"), "experiment": "data-size", "arm": point["arm"]}
     record = ARMS[point["arm"]](policy, task, problems, s, common, point)
     record.size = point["size"]
     record.config.update({k: v for k, v in point.items() if k not in ("arm", "task", "model", "size", "seed")})
@@ -64,7 +64,8 @@ def sft(target):
     def arm(policy, task, problems, s, common, point):
         from rftlab import sft as module
 
-        return module.train(policy, task, problems, steps=s["sft_steps"], lr=s["sft_lr"], target=target, **common)
+        return module.train(policy, task, problems, steps=s["sft_steps"], lr=s["sft_lr"], target=target,
+                            eval_every=s["sft_eval_every"], **common)
     return arm
 
 
@@ -73,8 +74,8 @@ def rft(reward=None):
         from rftlab import grpo
 
         paid = reward and reward(task, point["seed"])
-        return grpo.train(policy, task, problems, steps=s["steps"], lr=s["lr"], reward_fn=paid, group_size=s["group_size"],
-                          prompts_per_step=s["prompts_per_step"], **common)
+        return grpo.train(policy, task, problems, steps=s["steps"], lr=s["lr"], reward_fn=paid, eval_every=s["eval_every"],
+                          group_size=s["group_size"], prompts_per_step=s["prompts_per_step"], **common)
     return arm
 
 

@@ -40,7 +40,8 @@ def draw(problems, count: int, seed: int, step: int) -> list:
 class Loop:
     """Iterate over the steps that are still to do; `log` each; `finish` gives the record.
 
-    patience: stop after so many evaluations without a better one, and return to the best weights.
+    patience: stop after so many evaluations without a better one, or at a perfect one, and return to the best weights seen,
+    those before training included.
     """
 
     def __init__(self, policy, task, record, *, steps, lr, eval_problems, eval_every, max_new_tokens, patience, checkpoint,
@@ -59,6 +60,7 @@ class Loop:
             self._restore()
         elif eval_problems:
             record.final["accuracy_before"] = self._evaluate().to_dict()
+            self._remember(record.final["accuracy_before"]["mean"])
 
     def __iter__(self):
         from tqdm import tqdm
@@ -120,7 +122,7 @@ class Loop:
         return evaluate.accuracy(self.policy, self.task, self.eval_problems, max_new_tokens=self.max_new_tokens)
 
     def _out_of_patience(self) -> bool:
-        return self.patience is not None and self.bad >= self.patience
+        return self.patience is not None and (self.bad >= self.patience or (self.best or {}).get("accuracy") == 1.0)
 
     def _remember(self, accuracy) -> None:
         if self.patience is None:
