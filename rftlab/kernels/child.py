@@ -12,9 +12,8 @@ import sys
 import types
 import warnings
 
-from rftlab.kernels.zygote import NOTES
-
 MODULE, FILE = "completion", "<completion>"
+MAX_LAUNCHES = 64  # that differ in kernel, types or constants
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
 
@@ -174,10 +173,10 @@ class Evidence:
         """Call the function on one case's inputs; the evidence goes to the notes even when it raises."""
         import torch
 
-        from rftlab.kernels import interpreter, provenance
+        from rftlab.kernels import interpreter, operations, provenance
 
-        state = interpreter.state
-        state.case, state.stores, findings, programs = case, stores, [], []
+        state, findings, programs = interpreter.state, [], []
+        state.case, operations.stores = case, stores
         state.order.seed(case + 1)
 
         def on_launch(kernel, arguments, options, grid, found):
@@ -194,8 +193,8 @@ class Evidence:
             if stores:
                 self.report(case, programs, findings, log)
         for answer in result if isinstance(result, (tuple, list)) else [result]:
-            if stores and type(answer) is torch.Tensor and provenance.rearranged_view(answer, inputs):
-                self.note(torch=["view", 0, "the result is a view that puts stored values into another order"])
+            if stores and type(answer) is torch.Tensor and provenance.picks_or_rearranges(answer, inputs, answer is result):
+                self.note(torch=["view", 0, "the result is a view that picks from, repeats or rearranges what kernels stored"])
         return result
 
     def report(self, case, programs, findings, log) -> None:
@@ -217,7 +216,7 @@ class Evidence:
             signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
         launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
         key = json.dumps(launch)
-        if key not in self.launches:
+        if key not in self.launches and len(self.launches) <= MAX_LAUNCHES:
             self.launches.add(key)
             self.note(launch=launch)
 
@@ -238,6 +237,3 @@ def encode(value):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a {type(value).__name__} is no compile-time constant")
-
-
-assert NOTES % 64 == 0

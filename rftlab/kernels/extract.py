@@ -19,6 +19,7 @@ from dataclasses import dataclass
 MAX_COMPLETION = 200_000  # characters, prose included
 MAX_CODE = 20_000
 FENCE = "```"
+OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
 
 
@@ -54,19 +55,24 @@ def extract(completion: str) -> Program:
 
 
 def fenced_block(completion: str) -> str:
-    """The content of the one ```python block, with "\\n" as line end; raises FormatError when there is not exactly one."""
+    """The content of the one ```python block, with "\\n" as line end; raises FormatError when there is not exactly one.
+
+    Other blocks may stand beside it when they say that they are not Python (```bash).
+    """
     if not isinstance(completion, str):
         raise FormatError(f"a completion is a string, not {type(completion).__name__}")
     if len(completion) > MAX_COMPLETION:
         raise FormatError(f"the completion has {len(completion)} characters, more than {MAX_COMPLETION}")
-    text = completion.replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.split("\n")
-    fences = [i for i, line in enumerate(lines) if line.startswith(FENCE)]
-    if text.count(FENCE) != 2 or len(fences) != 2:
-        raise FormatError(f"expected exactly one ```python block, its fences on lines of their own; found {text.count(FENCE)} fences")
-    first, last = fences
-    if lines[first].rstrip(" \t") != FENCE + "python" or lines[last].rstrip(" \t") != FENCE:
-        raise FormatError("the block must open with ```python and close with ```, with nothing else on those lines")
+    lines = completion.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    fences = [i for i, line in enumerate(lines) if FENCE in line]
+    names = [lines[i].rstrip(" \t") for i in fences]
+    opening, closing = names[::2], names[1::2]
+    if opening.count(FENCE + "python") != 1:
+        raise FormatError(f"expected exactly one ```python block, found {opening.count(FENCE + 'python')}")
+    if len(opening) != len(closing) or set(closing) != {FENCE} or not set(opening) <= OPENINGS:
+        raise FormatError("a block opens with ```python and closes with ```, with nothing else on those lines")
+    at = opening.index(FENCE + "python")
+    first, last = fences[2 * at], fences[2 * at + 1]
     before, after = "\n".join(lines[:first]).lower(), "\n".join(lines[last + 1 :]).lower()
     if any(mark in before for mark in HIDING):
         raise FormatError("markup before the block (~~~, a comment, <pre>) makes it literal text: leave it out")

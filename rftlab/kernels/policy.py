@@ -34,7 +34,7 @@ TL = TL_HOST | _names(
     "expand_dims fdiv flip floor fma full gather histogram interleave join load log log2 make_block_ptr max max_constancy max_contiguous maximum min minimum "
     "mul multiple_of num_programs permute philox rand rand4x randint randint4x randn randn4x range ravel reduce reduce_or reshape rsqrt sigmoid sin softmax "
     "sort split sqrt sqrt_rn squeeze static_assert static_print static_range store sub sum swizzle2d tensor to_tensor topk trans tuple umulhi unsqueeze view void "
-    "where xor_sum zeros zeros_like pi32_t float8e4b15 float8e4b8 float8e5b16")
+    "where xor_sum zeros zeros_like atomic_load atomic_store atomic_poll expect_zero pi32_t float8e4b15 float8e4b8 float8e5b16")
 TL_MATH = _names("abs ceil cos div_rn erf exp exp2 fdiv floor fma log log2 rsqrt sin sqrt sqrt_rn umulhi")
 SHARED_ATTRIBUTES = _names("shape dtype T")
 HOST_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
@@ -165,10 +165,7 @@ class Checker:
         else:
             pairs = [(alias.name, alias) for alias in node.names]
         for path, alias in pairs:
-            self.kernel = path.startswith("triton.language")
-            allowed = path in IMPORTS or self.object(path, annotation=True)
-            self.kernel = False
-            if not allowed:
+            if path not in IMPORTS and not self.object(path, annotation=True):
                 self.say(node, f"import {path}: only torch, triton, triton.language and math can be imported")
             name = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.split(".")[0])
             stands_for = path if alias.asname or isinstance(node, ast.ImportFrom) else name
@@ -350,6 +347,8 @@ class Checker:
     def object(self, path: str, annotation: bool = False) -> bool:
         """Whether a dotted path names something that a program may hold."""
         module, _, name = path.rpartition(".")
+        if annotation and module == "triton.language" and name in TL:
+            return True
         if annotation and (module == "typing" or path == "__future__.annotations" or module == "torch" and name in TORCH_TYPES):
             return True
         if name.startswith("_"):

@@ -80,15 +80,14 @@ def _line() -> int:
     return frame.f_lineno if frame is not None else 0
 
 
-def rearranged_view(result: torch.Tensor, inputs) -> bool:
-    """Whether a result is a view that puts what a kernel stored into another order, or repeats it.
+def picks_or_rearranges(result: torch.Tensor, inputs, alone: bool) -> bool:
+    """Whether a result is a view that selects, repeats or reorders what kernels stored, and so does their work.
 
-    In order means: dimensions from the widest stride to the narrowest; or laid out as `empty_like` of an input would be.
+    Fine are: memory from its start, dimensions from the widest stride to the narrowest, the last one dense (a padded buffer cut
+    to size); the layout that `empty_like` gives for an input; and, where several results are returned, parts of one buffer.
     """
+    if any(isinstance(v, torch.Tensor) and v.shape == result.shape and torch.empty_like(v).stride() == result.stride() for v in inputs):
+        return False
     sizes = [(stride, size) for stride, size in zip(result.stride(), result.shape) if size > 1]
-    in_order = all(a[0] >= b[0] * b[1] for a, b in zip(sizes, sizes[1:])) and all(stride > 0 for stride, _ in sizes)
-    like_input = any(
-        isinstance(value, torch.Tensor) and value.shape == result.shape and torch.empty_like(value).stride() == result.stride()
-        for value in inputs
-    )
-    return not in_order and not like_input
+    in_order = all(a[0] >= b[0] * b[1] for a, b in zip(sizes, sizes[1:])) and (not sizes or sizes[-1][0] == 1)
+    return not in_order or alone and result.storage_offset() != 0

@@ -22,7 +22,10 @@ class SandboxError(RuntimeError):
 
 @dataclass
 class Outcome:
-    """How a child ended. `notes` are its own words: with rules off it may write there what it likes."""
+    """How a child ended. `notes` are its own words: with rules off a program may write there what it likes.
+
+    So the methods return only notes of the form that `child` and `compile` write, and nothing is made of the others.
+    """
 
     status: int  # exit code, or minus the signal that ended it
     in_time: bool
@@ -31,8 +34,43 @@ class Outcome:
     lock_seconds: float
     notes: list[dict] = field(default_factory=list)
 
-    def all(self, key: str) -> list:
-        return [note[key] for note in self.notes if key in note]
+    def numbers(self, key: str) -> set[int]:
+        """The cases or launches of which a note says `key`."""
+        return {note[key] for note in self.notes if _count(note.get(key))}
+
+    def launches(self) -> list[dict]:
+        """What was launched, as `compile` takes it."""
+        found = [note["launch"] for note in self.notes if isinstance(note.get("launch"), dict)]
+        kinds = {"kernel": str, "signature": dict, "options": dict}
+        return [one for one in found if one.keys() == kinds.keys() and all(isinstance(one[k], kind) for k, kind in kinds.items())]
+
+    def cases(self) -> list[tuple[int, int, dict[str, int]]]:
+        """(case, programs that ran, findings of the sanitizer)."""
+        found = [(note.get("launches"), note.get("programs"), note.get("findings")) for note in self.notes]
+        return [one for one in found if _count(one[0]) and _count(one[1]) and isinstance(one[2], dict) and all(map(_count, one[2].values()))]
+
+    def torch_operations(self) -> list[tuple[str, int, str]]:
+        """(operation, line, why it is not allowed)."""
+        found = [note["torch"] for note in self.notes if isinstance(note.get("torch"), list) and len(note["torch"]) == 3]
+        return [tuple(one) for one in found if isinstance(one[0], str) and _count(one[1]) and isinstance(one[2], str)]
+
+    def failures(self) -> list[tuple[int, str]]:
+        """(case, or -1 for the whole program; "line|what was raised")."""
+        found = [(note.get("case"), note.get("failed")) for note in self.notes]
+        return [(case, said) for case, said in found if (_count(case) or case == -1) and isinstance(said, str)]
+
+    def refusals(self) -> list[tuple[int, str]]:
+        """(launch, "line|what the compiler says")."""
+        found = [(note.get("launch"), note.get("refused")) for note in self.notes]
+        return [(launch, said) for launch, said in found if _count(launch) and isinstance(said, str)]
+
+    def full(self) -> bool:
+        """Whether there were more notes than room."""
+        return any("full" in note for note in self.notes)
+
+
+def _count(value) -> bool:
+    return type(value) is int and 0 <= value < 2**40
 
 
 class Sandbox:
@@ -85,6 +123,10 @@ class Sandbox:
         if "layers" not in answer:
             raise SandboxError(f"the child ended with status {answer['status']} before it was locked down")
         return Outcome(answer["status"], answer["in_time"], tuple(answer["layers"]), answer["seconds"], answer["locked_after"], self._notes())
+
+    def forget(self) -> None:
+        """Empty the shared memory and give its pages back, whatever the child has touched."""
+        self.memory.madvise(mmap.MADV_REMOVE)
 
     def _notes(self) -> list[dict]:
         """The notes that can be read; a child may have left anything there."""

@@ -6,12 +6,13 @@
   here nan (a large number for integers).
 - Programs that touch the same element, at least one of them writing, with nothing that orders them: a race. Programs run one
   after another here, in a shuffled order (`interpreter`), so an answer can be right by luck; the accesses tell all the same.
-  Equal values written twice are no race, and an atomic operation of both programs on one address orders what lies
-  before it in one and after it in the other, as in a lock or a "last one sums up" counter.
+  Equal values written twice are no race. Atomic operations of two programs on one address order what comes before the first
+  and after the second, if the second program goes on by what it got: a lock (compare-and-swap or exchange), or a counter
+  that tells programs apart ("the last one sums up").
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class Access:
     offsets: np.ndarray
     values: np.ndarray | None = None
     orders: bool = False  # an atomic that acquires and releases
+    locks: bool = False  # a compare-and-swap or an exchange
+    outcomes: set[bool] = field(default_factory=set)  # how conditions and masks that depend on its value came out
 
 
 def undefined(dtype: np.dtype, bfloat16: bool) -> np.generic:
@@ -45,6 +48,7 @@ class Sanitizer:
     def __init__(self, spans):
         self.spans = sorted(set(spans))
         self.program = 0
+        self.latest: Access | None = None  # the last atomic
         self.accesses: dict[int, list[Access]] = {}  # span -> accesses in time
         self.time = 0
         self.findings = Counter()
@@ -74,6 +78,8 @@ class Sanitizer:
 
     def _note(self, span: int, access: Access) -> None:
         self.accesses.setdefault(span, []).append(access)
+        if access.kind == "atomic":
+            self.latest = access
 
     def close(self) -> Counter:
         """The findings of the whole launch: kind -> number of lanes or elements."""
@@ -103,22 +109,28 @@ class Sanitizer:
             for access in seen:
                 for offset in access.offsets.tolist() if access.orders else ():
                     marks.setdefault((span, offset), []).append(access)
+        telling = [marked for marked in marks.values() if _tells(marked)]
         left = np.zeros_like(clash)
         touching = [access for access in accesses if clash[access.offsets].any()]
         for i, early in enumerate(touching):
             for late in touching[i + 1 :]:
                 if early.program == late.program or {early.kind, late.kind} <= {"load", "atomic"} and early.kind == late.kind:
                     continue
-                if not any(_hands_over(marked, early, late) for marked in marks.values()):
+                if not any(_hands_over(marked, early, late) for marked in telling):
                     both = np.intersect1d(early.offsets, late.offsets)
                     left[both] = clash[both]
         return left
 
 
+def _tells(marked: list[Access]) -> bool:
+    """Whether programs learn something from the atomics on one address: they lock, or conditions come out differently."""
+    return any(a.locks and a.outcomes for a in marked) or len(set().union(*(a.outcomes for a in marked))) == 2
+
+
 def _hands_over(marked: list[Access], early: Access, late: Access) -> bool:
-    """Some atomic of the early program after its access, and one of the late program before its own, on one address."""
+    """An atomic of the early program after its access, and one of the late program, which goes on by it, before its own."""
     released = [a.time for a in marked if a.program == early.program and a.time >= early.time]
-    taken = [a.time for a in marked if a.program == late.program and a.time <= late.time]
+    taken = [a.time for a in marked if a.program == late.program and a.time <= late.time and a.outcomes]
     return bool(released and taken) and min(released) < max(taken)
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from rftlab.kernels import compile as compiling
-from rftlab.kernels.child import ANSWERS
+from rftlab.kernels.child import ANSWERS, MAX_LAUNCHES
 from rftlab.kernels.compare import mismatch
 from rftlab.kernels.extract import Program
 from rftlab.kernels.sandbox import SIZE, Outcome, Sandbox
@@ -11,7 +11,6 @@ from rftlab.kernels.tasks import KernelTask
 from rftlab.kernels.zygote import NOTES
 
 COMPILE_SECONDS = 30.0
-MAX_LAUNCHES = 24  # different launches of a program that are compiled
 FAULTS = {
     "loads outside": "{} lanes load outside the tensors of the launch: mask them off",
     "stores outside": "{} lanes store outside the tensors of the launch: mask them off",
@@ -105,17 +104,19 @@ class Worker:
         outcome = self.runner.run(job, grader.seconds)
         compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
         ablated = compare(memory, tests.cases[tests.ablate], tests.layout[tests.ablate], "ablated_at")
-        memory[NOTES : tests.end] = bytes(tests.end - NOTES)  # nothing stays for the next child
+        self.runner.forget()  # nothing stays for the next child
         return outcome, compared, ablated
 
     def _compile(self, program: Program, outcome: Outcome, grader) -> tuple[list[str], float]:
         """Why launches do not compile, and the share of those that do. The first of each kernel goes down to PTX."""
         launches, seen = [], set()
-        for launch in [one for one in outcome.all("launch") if isinstance(one, dict)][:MAX_LAUNCHES]:
-            launches.append({**launch, "full": launch.get("kernel") not in seen})
-            seen.add(launch.get("kernel"))
+        for launch in outcome.launches()[: MAX_LAUNCHES + 1]:
+            launches.append({**launch, "full": launch["kernel"] not in seen})
+            seen.add(launch["kernel"])
+        if len(launches) > MAX_LAUNCHES:
+            return [f"more than {MAX_LAUNCHES} launches with different types or constants"], 0.0
         if not launches:
-            failed = [spoken(program, text) for text in outcome.all("failed")[:1]]
+            failed = [f"case {case}: {spoken(program, text)}" if case >= 0 else spoken(program, text) for case, text in outcome.failures()[:1]]
             return (["no kernel was launched, so none was compiled", *failed] if grader.rules else []), 0.0
         keys = [compiling.key(program.text, launch, grader.target) for launch in launches]
         verdicts = [grader.compile_verdict(key) for key in keys]
@@ -132,10 +133,12 @@ class Worker:
 def verdicts_of(outcome: Outcome, count: int, program: Program) -> list[str]:
     """"" or the compiler's objection, for each launch of a job."""
     verdicts = ["the compiler took too long" if not outcome.in_time else f"the compiler died (status {outcome.status})"] * count
-    for note in outcome.notes:
-        for number in (note.get("compiled"), note.get("launch")):
-            if isinstance(number, int) and 0 <= number < count:
-                verdicts[number] = "" if "compiled" in note else "does not compile: " + spoken(program, note.get("refused"))
+    for number in outcome.numbers("compiled"):
+        if number < count:
+            verdicts[number] = ""
+    for number, said in outcome.refusals():
+        if number < count:
+            verdicts[number] = "does not compile: " + spoken(program, said)
     return verdicts
 
 
@@ -155,13 +158,14 @@ def compare(memory, case, place: dict, key: str) -> str | None:
 def provenance(program: Program, outcome: Outcome, ablated: str | None) -> list[str]:
     """The evidence that the answer was not made by kernels; believable because the program keeps the rules."""
     reasons = []
-    for found in outcome.all("torch"):
-        operation, line, why = found
+    for operation, line, why in outcome.torch_operations():
         reasons.append((f"line {program.line(line)}: " if line else "") + f"torch.{operation} outside kernels: {why}")
-    ran = set(outcome.all("ran"))
-    for note in outcome.notes:
-        if note.get("programs") == 0 and note.get("launches") in ran:
-            reasons.append(f"case {note['launches']}: no program of any kernel ran")
+    if outcome.full():
+        reasons.append("too many launches and failures to keep account of")
+    ran = outcome.numbers("ran")
+    for case, programs, _ in outcome.cases():
+        if programs == 0 and case in ran:
+            reasons.append(f"case {case}: no program of any kernel ran")
     if ablated == "" and not reasons:
         reasons.append("with the stores of all kernels switched off the answer stays right: no kernel made it")
     return reasons
@@ -169,11 +173,10 @@ def provenance(program: Program, outcome: Outcome, ablated: str | None) -> list[
 
 def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -> tuple[str, list[str], dict]:
     """The stage of a program that keeps the rules and compiles."""
-    ran = set(outcome.all("ran")) if outcome.in_time and outcome.status == 0 else set()
+    ran = outcome.numbers("ran") if outcome.in_time and outcome.status == 0 else set()
     returned = [i in ran and compared[i] is not None for i in range(len(compared))]
-    faults = [f"case {note.get('launches')}: {FAULTS[kind].format(number)}"
-              for note in outcome.notes if isinstance(note.get("findings"), dict)
-              for kind, number in note["findings"].items() if kind in FAULTS and number]
+    faults = [f"case {case}: {FAULTS[kind].format(number)}"
+              for case, _, findings in outcome.cases() for kind, number in findings.items() if kind in FAULTS and number]
     matched = [r and c == "" for r, c in zip(returned, compared)]
     shares = {"compiled": compiled, "ran": sum(returned) / len(returned), "matched": sum(matched) / len(matched)}
     if not all(returned):
@@ -189,11 +192,11 @@ def run_reasons(program: Program, outcome: Outcome) -> list[str]:
         return ["took too long"]
     if outcome.status:
         return [f"the process died with {'signal' if outcome.status < 0 else 'status'} {abs(outcome.status)}"]
-    failed = [f"case {note['case']}: {spoken(program, note['failed'])}" for note in outcome.notes if "failed" in note and "case" in note]
+    failed = [f"case {case}: {spoken(program, said)}" if case >= 0 else spoken(program, said) for case, said in outcome.failures()]
     return list(dict.fromkeys(failed)) or ["the program ended before it returned a result"]
 
 
-def spoken(program: Program, text) -> str:
+def spoken(program: Program, text: str) -> str:
     """"14|ValueError: ..." as the child wrote it, with the line as the author wrote it."""
-    number, _, said = str(text).partition("|")
-    return f"line {program.line(int(number))}: {said}" if number.isdigit() and int(number) else said or str(text)
+    number, _, said = text.partition("|")
+    return f"line {program.line(int(number))}: {said}" if number.isdecimal() and 0 < int(number) < 10**6 else said or text

@@ -20,6 +20,7 @@ import time
 from rftlab.kernels.lockdown import Lockdown
 
 NOTES = 64 * 1024  # bytes at the start of the shared memory for the child's notes, one JSON object a line
+FULL = b'\n{"full": true}\n'
 PATIENCE = 4  # a child that is ready to run but gets no processor may take this many times its seconds
 
 
@@ -49,16 +50,17 @@ def _read(control: socket.socket, length: int) -> bytes:
 
 
 class Notes:
-    """The child's side of the notes: appends one JSON object a line while there is room."""
+    """The child's side of the notes: appends one JSON object a line; when there is no more room, says so."""
 
     def __init__(self, memory):
         self.memory, self.at = memory, 0
 
     def __call__(self, **note) -> None:
         line = json.dumps(note).encode() + b"\n"
-        if self.at + len(line) < NOTES:
-            self.memory[self.at : self.at + len(line)] = line
-            self.at += len(line)
+        if self.at + len(line) > NOTES - len(FULL):
+            line, self.at = FULL, NOTES - len(FULL)  # the last word: what did not fit is missed
+        self.memory[self.at : self.at + len(line)] = line
+        self.at += len(line) if line is not FULL else 0
 
 
 def child(job: dict, work, memory, lockdown: Lockdown, report: int) -> None:

@@ -1,0 +1,182 @@
+"""What a kernel's operations do in the interpreter: memory goes through the sanitizer, bfloat16 computes as on a GPU.
+
+Triton's interpreter adds bfloat16 values as if their bits were integers and cuts instead of rounding; here each operation is
+done in float32 and rounded once. Handles also carry tickets: the atomic operations that a value depends on. A program that
+branches or masks by such a value has waited for another program, which is what orders their accesses (`sanitizer`).
+"""
+
+import numpy as np
+import triton.language as tl
+from triton.runtime import interpreter
+
+from rftlab.kernels.sanitizer import Sanitizer, undefined
+
+Builder, Handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
+TICKETS = "tickets"
+
+running: Sanitizer | None = None  # of the launch that is running
+stores = True  # False in the ablation: nothing that a kernel stores reaches memory
+
+
+def install() -> None:
+    """Patch the interpreter's builder."""
+    Builder.create_masked_load, Builder.create_masked_store = masked_load, masked_store
+    Builder.create_atomic_rmw, Builder.create_atomic_cas = atomic_rmw, atomic_cas
+    Builder.create_atomic_load, Builder.create_atomic_store, Builder.create_atomic_poll = atomic_load, atomic_store, atomic_poll
+    for name in ("binary_op", "unary_op", "ternary_op", "create_dot", "create_fma", "create_fabs", "create_idiv", "create_rsqrt", "create_erf"):
+        setattr(Builder, name, in_float32(getattr(Builder, name)))
+    Builder.cast_impl = cast
+    Builder.create_fp_to_fp = lambda self, value, to, rounding: cast(self, value, to)
+    Builder.get_bf16 = lambda self, value: narrow(np.array([value], np.float32))
+    for name in ("binary_op", "unary_op", "ternary_op", "cast_impl", "create_idiv", "create_ashr", "create_splat", "create_broadcast",
+                 "create_expand_dims", "create_reshape", "create_bitcast"):
+        setattr(Builder, name, passing_tickets(getattr(Builder, name)))
+    truth = tl.tensor.__bool__
+    tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
+
+
+def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:
+    """The lanes of a memory operation that may go through."""
+    if running is None:
+        raise RuntimeError(f"a {kind} outside a kernel launch")
+    width = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
+    if isinstance(mask, Handle):
+        decide(mask, bool(np.any(mask.data)))
+        mask = mask.data
+    lanes = np.broadcast_to(np.asarray(mask, bool), ptrs.data.shape)
+    return np.ascontiguousarray(running.see(kind, ptrs.data, lanes, width, values, orders))
+
+
+def masked_load(self, ptrs, mask, other, *_, **__):
+    lanes = guard("load", ptrs, mask)
+    element = ptrs.get_element_ty()
+    dtype = interpreter._get_np_dtype(element)
+    filler = np.full(ptrs.data.shape, undefined(dtype, element == tl.bfloat16), dtype) if other is None else other.data
+    return Handle(interpreter._interpreter.load(ptrs.data, lanes, filler, dtype), element)
+
+
+def masked_store(self, ptrs, value, mask, *_, **__):
+    lanes = guard("store", ptrs, mask, value.data)
+    if stores:
+        interpreter._interpreter.store(ptrs.data, value.data, lanes)
+
+
+def _everywhere(ptr) -> np.ndarray:
+    return np.ones(ptr.data.shape, bool)
+
+
+def _orders(sem) -> bool:
+    return sem != interpreter._ir.MEM_SEMANTIC.RELAXED
+
+
+def _old_value(ptr, lanes, like):
+    """What lies at the addresses, for an atomic that is not carried out."""
+    return interpreter._interpreter.load(ptr.data, lanes, np.zeros_like(like), like.dtype)
+
+
+def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
+    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
+    exchanges = operation == interpreter._ir.ATOMIC_OP.XCHG
+    if stores:
+        old = interpreter._interpreter.atomic_rmw(self.ir_rmw_op_to_interpreter_rmw_op[operation], ptr.data, value.data, lanes, self.ir_sem_to_interpreter_sem[sem])
+    else:
+        old = _old_value(ptr, lanes, value.data)
+    return _with_ticket(Handle(old, value.dtype.scalar), exchanges)
+
+
+def atomic_cas(self, ptr, compare, value, sem, scope):
+    lanes = guard("atomic", ptr, _everywhere(ptr), orders=_orders(sem))
+    if stores and lanes.all():
+        old = interpreter._interpreter.atomic_cas(ptr.data, compare.data, value.data, self.ir_sem_to_interpreter_sem[sem])
+    else:
+        old = _old_value(ptr, lanes, value.data)
+    return _with_ticket(Handle(old, compare.dtype.scalar), True)
+
+
+def atomic_load(self, ptr, mask, sem, scope):
+    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
+    element = ptr.get_element_ty()
+    dtype = interpreter._get_np_dtype(element)
+    filler = np.full(ptr.data.shape, undefined(dtype, element == tl.bfloat16), dtype)
+    return _with_ticket(Handle(interpreter._interpreter.load(ptr.data, lanes, filler, dtype), element), False)
+
+
+def atomic_store(self, ptr, value, mask, sem, scope):
+    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
+    if stores:
+        interpreter._interpreter.store(ptr.data, value.data, lanes)
+
+
+def atomic_poll(self, ptr, expected, timeout_ns, sem, scope):
+    lanes = guard("atomic", ptr, _everywhere(ptr), orders=_orders(sem))
+    matched = _old_value(ptr, lanes, expected.data) == expected.data
+    if timeout_ns is None and not matched.all():
+        raise RuntimeError("waits for a program that has not run: programs may run in any order")
+    return _with_ticket(Handle(matched, tl.int1), True)
+
+
+def _with_ticket(handle, locks: bool):
+    """Mark a value as coming from the atomic operation that was seen last."""
+    if running is not None and running.latest is not None:
+        running.latest.locks = locks
+        handle.attr = {TICKETS: (running.latest,)}
+    return handle
+
+
+def decide(handle, outcome: bool) -> bool:
+    """Note that a program went on by a value that hangs on atomic operations."""
+    for access in handle.attr.get(TICKETS, ()):
+        access.outcomes.add(outcome)
+    return outcome
+
+
+def passing_tickets(operation):
+    """An operation whose result depends on the atomic operations that its operands depend on."""
+
+    def on_handles(self, *args):
+        result = operation(self, *args)
+        if any(isinstance(a, Handle) and TICKETS in a.attr for a in args):
+            tickets = tuple(dict.fromkeys(t for a in args if isinstance(a, Handle) for t in a.attr.get(TICKETS, ())))
+            result.attr = {**result.attr, TICKETS: tickets}
+        return result
+
+    return on_handles
+
+
+def widen(handle):
+    """A bfloat16 handle as float32; any other as it is."""
+    if isinstance(handle, Handle) and handle.dtype.scalar == tl.bfloat16:
+        return Handle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+    return handle
+
+
+def narrow(values: np.ndarray):
+    """float32 values as a bfloat16 handle, rounded to the nearest, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype(np.uint16)
+    return Handle(np.where(np.isnan(values), np.uint16(0x7FC0), rounded), tl.bfloat16)
+
+
+def in_float32(operation):
+    """An operation of the builder on bfloat16, computed in float32 and rounded once."""
+
+    def on_handles(self, *args):
+        wide = [widen(a) for a in args]
+        if all(w is a for w, a in zip(wide, args)):
+            return operation(self, *args)
+        result = operation(self, *wide)
+        kept = any(isinstance(a, Handle) and a.dtype.scalar == tl.float32 for a in args)  # such as a product's accumulator
+        return narrow(result.data) if result.data.dtype == np.float32 and not kept else result
+
+    return on_handles
+
+
+def cast(self, value, to):
+    """Numeric conversion between any two scalar types."""
+    wide, target = widen(value), to.scalar
+    if target == tl.bfloat16:
+        return narrow(wide.data.astype(np.float32))
+    if target.is_fp8() or value.dtype.scalar.is_fp8():
+        data = interpreter._convert_float(wide.data, wide.dtype.scalar, target, interpreter._ir.ROUNDING_MODE.RTNE)
+        return Handle(data.view(interpreter._get_np_dtype(target)), target)
+    return Handle(wide.data.astype(interpreter._get_np_dtype(target)), target)
