@@ -21,9 +21,9 @@ from rftlab.kernels.task_lint import lint
 from rftlab.kernels.tasks import SPLITS, KernelTask, folder, load_kernel_tasks
 
 FULL = 1.0
-WIDE_SEEDS = (101, 102, 103)
-SIZES = ((1, 1), (2, 1), (3, 2), (1, 16))  # n -> factor * n + extra, for every size of a case at once
-MAX_ELEMENTS = 40_000
+WIDE_SEEDS = (101, 102)
+SIZES = ((1, 1), (2, 1), (1, 16))  # n -> factor * n + extra, for every size of a case at once
+MAX_ELEMENTS = 4_000  # of a tensor; the interpreter takes its time
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def mutation(task: KernelTask, grader, seed: int = 0) -> Mutation:
 
 
 def widened(task: KernelTask) -> list[KernelTask]:
-    """The task with other sizes and with more seeds' worth of cases: plain, of large magnitude, and not contiguous.
+    """The task with other sizes, in two versions: plain, and with large magnitudes in a layout that is not contiguous.
 
     Sizes that were equal within a case stay equal, so that a (17, 33) by (33, 21) product remains one. Leaves out what
     the reference does not take. Numbers keep their value.
@@ -71,9 +71,9 @@ def widened(task: KernelTask) -> list[KernelTask]:
     for factor, extra in SIZES:
         shapes = [_grown(case, factor, extra) for case in task.shapes]
         shapes = [case for case in shapes if all(_elements(shape) <= MAX_ELEMENTS for shape in case)]
-        for large, strided in product((False, True), repeat=2):
-            scales = tuple((max(task.scales) if large else 1.0) for _ in shapes)
-            layout = tuple(range(len(shapes))) if strided and task.strided else ()
+        for hard in (False, True):
+            scales = tuple((max(task.scales) if hard else 1.0) for _ in shapes)
+            layout = tuple(range(len(shapes))) if hard and task.strided else ()
             try:
                 found.append(replace(task, shapes=shapes, scales=scales, strided=layout))
             except ValueError:  # the reference is made for other sizes, or its answer overflows

@@ -35,9 +35,9 @@ Write this PyTorch function as a Triton kernel.
 Answer with one ```python block: a complete program that imports torch, triton and triton.language as tl, defines one or
 more @triton.jit kernels, and defines `{entry}({parameters})`, which launches them and returns {result}.
 All arithmetic happens inside kernels. The function around them may only allocate (torch.empty_like, torch.empty,
-torch.zeros ...), look at shapes, strides and dtypes, make views and contiguous copies (.view, .t(), .contiguous()), and launch.
+torch.zeros ...), look at shapes, strides and dtypes, make views, make inputs contiguous, and launch.
 Block sizes are tl.constexpr; guard every load and store that can pass the end of a tensor with a mask.
-No other imports, no classes, no try, no eval, no inline assembly."""
+No other imports, no classes, no try, no eval, no inline assembly. Do not ask for CUDA: tensors may be on the CPU."""
 
 
 @dataclass(frozen=True)
