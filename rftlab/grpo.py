@@ -92,7 +92,7 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
                     ref[i] = reference.log_probs(*inputs[1:])
                 kl = losses.token_mean(losses.kl_k3(log_probs, ref[i], mask), mask, r.tokens)
                 loss, sums["kl"] = loss + kl_coef * kl, sums["kl"] + kl.item()
-            loss.backward()
+            loop.backward(loss)
             sums["loss"] += loss.item()
             sums["clip_fraction"] += losses.clip_fraction(log_probs, old[i], flat[rows], mask, num_tokens=r.tokens).item()
         metrics.update(sums, kl=sums["kl"] if reference else None, grad_norm=loop.step_optimizer())

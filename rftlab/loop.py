@@ -17,6 +17,10 @@ import torch
 from rftlab import evaluate, interactive, records
 
 
+# float16 has no number below 6e-8. Gradients are computed 1024 times as large and divided again: exact, a power of two.
+FLOAT16_SCALE = 1024.0
+
+
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, after the step was finished and the state saved."""
 
@@ -48,6 +52,9 @@ class Loop:
                  checkpoint_every, on_step, max_grad_norm=1.0):
         if not policy.parameters:
             raise ValueError("this policy has no parameter that trains; load it with lora=LoraSpec(...), or without lora")
+        if policy.parameters[0].dtype == torch.float16:
+            raise ValueError("float16 is too narrow to train all weights in; load the policy with lora=LoraSpec(...), whose "
+                             "adapters are float32, or with dtype=\"float32\"")
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         self.policy, self.task, self.record, self.steps = policy, task, record, steps
@@ -55,6 +62,7 @@ class Loop:
         self.patience, self.on_step, self.max_grad_norm = patience, on_step, max_grad_norm
         self.checkpoint, self.checkpoint_every = checkpoint and Path(checkpoint), checkpoint_every
         self.optimizer = torch.optim.AdamW(policy.parameters, lr=lr, weight_decay=0.0)
+        self.scale = FLOAT16_SCALE if policy.model.dtype == torch.float16 else 1.0
         self.best, self.bad, self.done, self.interrupted, self.newest = None, 0, 0, False, None
         if self.checkpoint and self.checkpoint.is_file():
             self._restore()
@@ -86,9 +94,15 @@ class Loop:
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
 
+    def backward(self, loss) -> None:
+        """Add the gradient of `loss` to the parameters', scaled until `step_optimizer`."""
+        (loss if self.scale == 1 else loss * self.scale).backward()
+
     def step_optimizer(self) -> float:
         """Clip, step, merge adapters, clear gradients. Returns the gradient norm before clipping."""
         parameters = self.policy.parameters
+        if self.scale != 1:
+            torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.scale)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
         if norm == norm and norm != float("inf"):
             self.optimizer.step()

@@ -68,12 +68,15 @@ def memory_bandwidth(runs=5) -> float:
 
 @functools.cache
 def fast_dtype() -> str:
-    """"bfloat16" or "float32": on a GPU by its generation, on a CPU by timing one product in each."""
+    """"bfloat16", "float16" or "float32": on a GPU by its generation, on a CPU by timing one product in each."""
     import torch
 
     if device() == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float32"
-    return "bfloat16" if matmul_flops(torch.bfloat16) > 1.2 * matmul_flops(torch.float32) else "float32"
+        capability = torch.cuda.get_device_capability()
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    rates = {name: matmul_flops(getattr(torch, name)) for name in ("bfloat16", "float16")}
+    fastest = max(rates, key=rates.get)
+    return fastest if rates[fastest] > 1.2 * matmul_flops(torch.float32) else "float32"
 
 
 @functools.cache
@@ -119,9 +122,9 @@ def doctor() -> list[tuple[str, str, str]]:
         "cpu": "tiny trains in seconds, smollm2 in minutes", "t4": "smollm2 in minutes, 0.5-1.5 B with LoRA",
         "h100": "up to 8 B with LoRA"}[profile()]))
     if device() == "cpu":
-        full, half = matmul_flops(torch.float32), matmul_flops(torch.bfloat16)
-        rows.append(("Matmul float32 / bfloat16", f"{full / 1e9:.0f} / {half / 1e9:.0f} GFLOP/s",
-                     f"smollm2 will run in {fast_dtype()}"))
+        kinds = ("float32", "bfloat16", "float16")
+        rates = " / ".join(f"{matmul_flops(getattr(torch, kind)) / 1e9:.0f}" for kind in kinds)
+        rows.append((f"Matmul {' / '.join(kinds)}", f"{rates} GFLOP/s", f"smollm2 will run in {fast_dtype()}"))
         rows.append(("Memory bandwidth", f"{memory_bandwidth() / 1e9:.0f} GB/s",
                      "bounds how fast one answer is written"))
     free = shutil.disk_usage(Path.cwd()).free / 1e9

@@ -85,7 +85,7 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
     """Load "tiny", "smollm2", a folder, or a hub id.
 
     lora: a LoraSpec attaches adapters, initialised from `seed`; a folder loads a saved adapter; None trains all weights.
-    dtype: "float32", "bfloat16", or None: float32 for tiny, else what this machine multiplies fastest.
+    dtype: "float32", "bfloat16", "float16", or None: float32 for tiny, else what this machine multiplies fastest.
     raw=True skips the chat template. Raises ValueError with the remedy when the model is missing, is no causal LM, or has
     no chat template.
     """
@@ -97,7 +97,9 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = _source(name)
-    dtype = dtype or ("float32" if name == "tiny" else machine.fast_dtype())
+    chosen, dtype = dtype, dtype or ("float32" if name == "tiny" else machine.fast_dtype())
+    if chosen is None and lora is None and dtype == "float16":
+        dtype = "float32"  # all weights train: float16 is too narrow for that
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
@@ -105,6 +107,8 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
         raise ValueError(f"cannot load {name!r} as a causal language model: {_first_line(error)}\nExpected \"tiny\", "
                          "\"smollm2\", a folder that save_pretrained wrote, or the hub id of a causal LM (which needs a "
                          "network).") from error
+    if chosen is None and dtype == "float16" and not _finite(model):  # its activations exceed float16's range
+        return load_policy(name, lora, seed, "float32", device, raw)
     if not _is_causal(model):
         raise ValueError(f"{name!r} is not a causal language model ({type(model).__name__} looks at later tokens); expected "
                          "one that writes from left to right, such as Llama, Qwen or SmolLM")
@@ -127,6 +131,13 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
         if saved:
             lora_module.load(policy.adapters, saved)
     return policy
+
+
+def _finite(model) -> bool:
+    import torch
+
+    with torch.no_grad():
+        return bool(model(input_ids=torch.arange(3, 35, device=model.device)[None]).logits.isfinite().all())
 
 
 def _is_causal(model) -> bool:

@@ -46,7 +46,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
         for part in torch.arange(len(batch)).split(prompts_per_pass):
             log_probs = completion_log_probs(policy.model, prompt_ids[part], prompt_mask[part], ids[part], mask[part])
             loss = -losses.token_mean(log_probs, mask[part], tokens)
-            loss.backward()
+            loop.backward(loss)
             total += loss.item()
         norm = loop.step_optimizer()
         seconds = time.perf_counter() - start

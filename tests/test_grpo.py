@@ -212,3 +212,25 @@ def test_bad_input(task):
     policy.model.requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter that trains"):
         grpo.train(policy, task, task.train(4))
+
+
+@pytest.mark.parametrize("method", [grpo, sft])
+def test_float16_gives_the_gradient_of_float32(task, method):
+    """Both from the same weights; without the scaling, the smallest gradients would be rounded to zero."""
+    norms, moved = [], []
+    for dtype in ("float32", "float16"):
+        policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=4, alpha=8), dtype=dtype)
+        before = weights(policy)
+        given = {"reward_fn": by_length} if method is grpo else {}
+        record = method.train(policy, task, task.train(8), steps=1, max_new_tokens=8, lr=1e-3, **given)
+        norms.append(record.metrics[0]["grad_norm"])
+        moved.append(weights(policy) - before)
+    if method is sft:  # rollouts in another type draw other tokens
+        assert norms[1] == pytest.approx(norms[0], rel=0.02)
+        assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.95
+    assert 0.2 < norms[1] / norms[0] < 5 and moved[1].abs().max() > 0
+
+
+def test_all_weights_do_not_train_in_float16(task):
+    with pytest.raises(ValueError, match="float16 is too narrow.*LoraSpec"):
+        sft.train(rftlab.load_policy("tiny", dtype="float16"), task, task.train(2), steps=1)

@@ -37,18 +37,21 @@ def test_profile(monkeypatch):
         machine.profile()
 
 
-@pytest.mark.parametrize("half, expected", [(500.0, "bfloat16"), (90.0, "float32")])
-def test_the_faster_dtype_is_measured(monkeypatch, half, expected):
+@pytest.mark.parametrize("brain, half, expected", [
+    (500.0, 90.0, "bfloat16"), (90.0, 110.0, "float32"), (100.0, 200.0, "float16"), (400.0, 300.0, "bfloat16")])
+def test_the_fastest_dtype_is_measured(monkeypatch, brain, half, expected):
+    rates = {torch.float32: 100.0, torch.bfloat16: brain, torch.float16: half}
     monkeypatch.setattr(machine, "device", lambda: "cpu")
-    monkeypatch.setattr(machine, "matmul_flops", lambda dtype: half if dtype == torch.bfloat16 else 100.0)
+    monkeypatch.setattr(machine, "matmul_flops", rates.get)
     assert machine.fast_dtype() == expected
 
 
-def test_a_t4_gets_float32(monkeypatch):
-    """It says that it supports bfloat16, and emulates it."""
+@pytest.mark.parametrize("capability, expected", [((6, 0), "float32"), ((7, 5), "float16"), ((8, 0), "bfloat16")])
+def test_a_gpu_is_known_by_its_generation(monkeypatch, capability, expected):
+    """A T4 (7.5) says that it supports bfloat16, and emulates it."""
     monkeypatch.setattr(machine, "device", lambda: "cuda")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    assert machine.fast_dtype() == "float32"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert machine.fast_dtype() == expected
 
 
 def test_measurements_are_plausible():
