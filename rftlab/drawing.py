@@ -15,6 +15,21 @@ ARMS = {
     "rft-format": "#CC79A7",
     "rejection": "#B5A300",
     "sft-rft": "#009E73",
+    "rft-format-heavy": "#8C4A6E",
+}
+# Line and marker say the same as the colour, for print and for colour-blind readers: solid for what learns from rewards or
+# from solutions, dashed for other targets and mixtures, dotted for controls and for no training.
+LINES = {
+    "base": (":", None),
+    "few-shot": (":", "P"),
+    "sft-answers": ("--", "s"),
+    "sft-solutions": ("-", "D"),
+    "rft": ("-", "o"),
+    "rft-random": (":", "x"),
+    "rft-format": (":", "v"),
+    "rft-format-heavy": (":", "^"),
+    "rejection": ("--", "*"),
+    "sft-rft": ("-.", "h"),
 }
 METRICS = {
     "accuracy": "held-out accuracy (share of problems)",
@@ -75,6 +90,12 @@ def axes(ax=None):
 def colour(name: str, i: int) -> str:
     """Return the colour of an arm, or for any other name the i-th of the palette."""
     return ARMS.get(name, PALETTE[i % len(PALETTE)])
+
+
+def line(name: str) -> dict:
+    """Return line style and marker of an arm, as arguments of matplotlib's plot; a plain line for any other name."""
+    dash, marker = LINES.get(name, ("-", None))
+    return {"linestyle": dash, "marker": marker}
 
 
 def finish(ax, title: str | None, xlabel: str, ylabel: str) -> None:

@@ -153,20 +153,36 @@ def pass_rates(
     The intervals are over problems. A reward of 1.0 counts as right. Raises ValueError for no problems or a k above
     `samples`.
     """
-    from rftlab.rollout import rollout
-
     if not problems or not ks or not 1 <= min(ks) <= max(ks) <= samples:
         raise ValueError(
             f"got {len(problems)} problems, ks={tuple(ks)} and samples={samples}: expected at least one problem, and "
             "each k from 1 to samples; raise samples for a larger k"
         )
+    right = right_counts(policy, task, problems, samples, seed, max_new_tokens, temperature)
+    return {k: bootstrap([pass_at_k(samples, c, k) for c in right], seed=seed) for k in ks}
+
+
+def right_counts(policy, task, problems: Sequence, samples: int, seed: int = 0, max_new_tokens: int = 32,
+                 temperature: float = 1.0) -> list[int]:
+    """Return for each problem how many of `samples` completions earn 1.0. Raises ValueError for no problems."""
+    from rftlab.rollout import rollout
+
+    if not problems:
+        raise ValueError("got no problems to sample on: pass some, for example task.test(16)")
     prompts = [one.prompt for one in problems]
     texts = rollout(
         policy, prompts, group_size=samples, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     ).texts
     groups = [texts[i : i + samples] for i in range(0, len(texts), samples)]
-    right = [sum(task.reward(text, one) == 1.0 for text in group) for group, one in zip(groups, problems, strict=True)]
-    return {k: bootstrap([pass_at_k(samples, c, k) for c in right], seed=seed) for k in ks}
+    return [sum(task.reward(text, one) == 1.0 for text in group) for group, one in zip(groups, problems, strict=True)]
+
+
+def __getattr__(name: str):
+    if name in ("advise", "probe"):  # they read the records, and this module is needed to make them
+        from rftlab import advice
+
+        return getattr(advice, name)
+    raise AttributeError(f"module 'rftlab.evaluate' has no attribute {name!r}")
 
 
 def _checked(values: Sequence[float], confidence: float, bounds: tuple[float, float]) -> np.ndarray:
