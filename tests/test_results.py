@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rftlab import bench, headline, records
+from rftlab import bench, grids, headline, records
 from rftlab.notebooks import ROOT
 
 RESULTS = ROOT / "data" / "results"
-RUNS = sorted(p for p in RESULTS.glob("*/*.json") if p.parent.name != "bench")
+EXPERIMENTS = sorted(p.name for p in RESULTS.iterdir() if p.is_dir() and p.name != "bench")
 
 
 def readme_block(name):
@@ -16,14 +16,46 @@ def readme_block(name):
     return text.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0].strip()
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_a_record_says_what_made_it(path):
-    run = records.RunRecord.load(path)
-    assert run.experiment == path.parent.name and path.stem == f"{run.arm}-seed{run.seed}"
-    assert run.commit and run.device and run.versions["torch"] and run.started and run.seconds > 0
-    assert [m["step"] for m in run.metrics] == list(range(1, len(run.metrics) + 1))
-    for estimate in run.final.values():
-        assert estimate["low"] <= estimate["mean"] <= estimate["high"] and estimate["n"] > 0
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_record_says_what_made_it(name):
+    """Each record belongs to a point of the grid and fits it. A thousand of them are one test, which names the odd ones."""
+    grid = grids.load(name)
+    points = {grid.path(point).name: point for point in grid.points}
+    odd = {}
+    for path in (RESULTS / name).glob("*.json"):
+        if trouble := what_is_odd(records.RunRecord.load(path), name, points.get(path.name)):
+            odd[path.name] = trouble
+    assert odd == {}
+
+
+def what_is_odd(run, name, point) -> list[str]:
+    if point is None:
+        return ["no point of the grid has this file name"]
+    fields = {axis: getattr(run, axis, run.config.get(axis)) for axis in point}
+    checks = {
+        "is of another experiment": run.experiment == name,
+        f"says {fields} for {point}": fields == point,
+        "does not say what made it": run.commit and run.device and run.versions["torch"] and run.started and run.seconds >= 0,
+        "misses steps": [m["step"] for m in run.metrics] == list(range(1, len(run.metrics) + 1)),
+        "trained in no time": run.seconds > 0 or not run.metrics,
+        "measured nothing": "accuracy" in run.final,
+        "has an estimate outside its interval": all(e["low"] <= e["mean"] <= e["high"] and e["n"] > 0 for e in run.final.values()),
+    }
+    return [what for what, fine in checks.items() if not fine]
+
+
+def test_an_odd_record_is_noticed():
+    """The same record, spoilt in one place at a time."""
+    path = next((RESULTS / "headline").glob("*.json"))
+    point = next(p for p in grids.load("headline").points if grids.load("headline").path(p).name == path.name)
+    assert what_is_odd(records.RunRecord.load(path), "headline", point) == []
+    spoilt = {"experiment": "another", "arm": "another", "seed": 99, "commit": "", "device": "", "started": "", "metrics": [{"step": 2}],
+              "seconds": 0.0, "final": {"accuracy": {"mean": 0.5, "low": 0.6, "high": 0.7, "n": 9}}}
+    for name, value in {**spoilt, "final ": {}}.items():
+        run = records.RunRecord.load(path)
+        setattr(run, name.strip(), value)
+        assert len(what_is_odd(run, "headline", point)) == 1, name
+    assert what_is_odd(run, "headline", None) == ["no point of the grid has this file name"]
 
 
 def test_the_headline_is_as_promised():
@@ -57,6 +89,6 @@ def test_readme_shows_the_bench():
 
 def test_the_log_has_an_entry_for_every_experiment():
     log = (RESULTS / "LOG.md").read_text()
-    for folder in {path.parent.name for path in RUNS}:
-        assert f"`{folder}`" in log
+    for name in EXPERIMENTS:
+        assert f"`{name}`" in log
     assert "(negative)" in log

@@ -2,7 +2,7 @@
 import pytest
 
 import rftlab
-from rftlab import records, reward_mix
+from rftlab import experiments, grids, records, reward_mix
 from rftlab.tasks.arithmetic import make_problem
 
 TASK = rftlab.load_task("arithmetic")
@@ -39,34 +39,38 @@ def test_every_arm_measures_all_four(arm):
     assert {f"reward_parts/{name}" for name in ("verifier", "think_format", "brevity", "diversity")} <= set(logged)
 
 
-def test_a_run_leaves_a_whole_record_and_is_not_repeated(tmp_path, capsys):
-    record = reward_mix.run_one("all-four", 3, tmp_path, steps=1)
+def test_a_run_leaves_a_whole_record(tmp_path):
+    (path := tmp_path / "short.toml").write_text('run = "rftlab.reward_mix"\nfile = "{arm}-seed{seed}"\n[[grid]]\n'
+                                                 'arm = ["all-four"]\nseed = [3]\n[[settings]]\nwhere = {}\nsteps = 1\n')
+    assert experiments.run(path, results=tmp_path) == 0
+    record = records.RunRecord.load(tmp_path / "short" / "all-four-seed3.json")
     assert set(record.final) == {f"{name}{when}" for name in ("accuracy", "format", "length") for when in ("", "_before")}
-    assert records.RunRecord.load(tmp_path / "all-four-seed3.json").final == record.final
-    assert record.size == reward_mix.TRAIN and len(record.notes["samples"]) == 4
-    reward_mix.run(seeds=[3], arms=["all-four"], folder=tmp_path)
-    assert capsys.readouterr().out == "all-four seed 3: recorded already\n"
+    assert (record.arm, record.seed, record.size, len(record.metrics)) == ("all-four", 3, reward_mix.TRAIN, 1)
+    assert len(record.notes["samples"]) == 4
 
 
 def test_an_unknown_arm_is_named(tmp_path):
     with pytest.raises(ValueError, match="no arm 'creativity'.*accuracy-diversity"):
-        reward_mix.run(arms=["creativity"], folder=tmp_path)
+        experiments.run("reward-mix", arm=["creativity"], results=tmp_path)
 
 
 def test_the_records_bear_out_notebook_02():
     runs = {(run.arm, run.seed): run for run in records.load_all("reward-mix")}
-    assert set(runs) == {(arm, seed) for arm in reward_mix.PAID for seed in reward_mix.SEEDS}
+    points = grids.load("reward-mix").points
+    seeds = sorted({p["seed"] for p in points})
+    assert set(runs) == {(p["arm"], p["seed"]) for p in points} == {(arm, seed) for arm in reward_mix.PAID for seed in seeds}
+    assert len(seeds) >= 5
 
     def final(arm, name):
-        return [runs[arm, seed].final[name]["mean"] for seed in reward_mix.SEEDS]
+        return [runs[arm, seed].final[name]["mean"] for seed in seeds]
 
     for arm, paid in reward_mix.PAID.items():
         assert min(final(arm, "accuracy")) > 0.9 if "verifier" in paid else max(final(arm, "accuracy")) < 0.35
     assert min(final("accuracy-format", "format")) > 0.95 > 0.5 > max(final("accuracy-brevity", "format"))
     assert min(final("all-four", "format")) > 0.9
     # one run tells a story behind its answer, and only its length shows it
-    long = [seed for seed in reward_mix.SEEDS if runs["accuracy-diversity", seed].final["length"]["mean"] > 30]
+    long = [seed for seed in seeds if runs["accuracy-diversity", seed].final["length"]["mean"] > 30]
     assert len(long) == 1 and runs["accuracy-diversity", long[0]].final["accuracy"]["mean"] > 0.95
     # a coin that looks like learning at step 20 and is ruin at step 60
-    coin = [runs["rft-random", seed].curve("accuracy")[1] for seed in reward_mix.SEEDS]
+    coin = [runs["rft-random", seed].curve("accuracy")[1] for seed in seeds]
     assert max(curve[0] for curve in coin) > 0.6 and max(curve[-1] for curve in coin) < 0.1
