@@ -35,8 +35,7 @@ def run(point, settings) -> records.RunRecord:
     if "rate" in point:  # tuning: one learning rate for whatever this arm trains with
         s.update(lr=point["rate"], sft_lr=point["rate"])
     task = rftlab.load_task(point["task"])
-    spec = s.get("rank") and rftlab.LoraSpec(rank=s["rank"], alpha=2 * s["rank"])
-    policy = rftlab.load_policy(point["model"], lora=spec or None, seed=point["seed"], dtype=s.get("dtype"))
+    policy = load(point["model"], s, point["seed"])
     problems = spoil(task.train(point["size"], seed=point["seed"]), s.get("noise", 0), point["seed"])
     common = {"seed": point["seed"], "max_new_tokens": s["max_new_tokens"], "eval_problems": task.validation(s["validation"]),
               "patience": s.get("patience"), "experiment": "data-size", "arm": point["arm"]}
@@ -52,6 +51,14 @@ def run(point, settings) -> records.RunRecord:
             policy.generate([p.prompt for p in problems[:100]], s["max_new_tokens"]), problems[:100]))
     record.sample(policy, [ask(p, shots) for p in task.test(3)], s["max_new_tokens"])
     return record
+
+
+def load(model, s, seed=0):
+    """The policy: all weights train, or adapters of rank s["rank"], which change nothing before the first step."""
+    import rftlab
+
+    spec = rftlab.LoraSpec(rank=s["rank"], alpha=2 * s["rank"]) if s.get("rank") else None
+    return rftlab.load_policy(model, lora=spec, seed=seed)
 
 
 # --- the arms: (policy, task, problems, settings, common arguments, point) -> record ------------------------------------
@@ -153,7 +160,7 @@ def before(model, task_name, settings) -> dict:
     import rftlab
 
     s = json.loads(settings)
-    return measure(rftlab.load_policy(model, dtype=s.get("dtype")), rftlab.load_task(task_name), s)
+    return measure(load(model, s), rftlab.load_task(task_name), s)
 
 
 def estimate(values) -> dict:
