@@ -6,6 +6,7 @@ and no skill of the model makes that one likelier. Worked examples say the code 
 import random
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from rftlab.tasks import Problem, split_of
@@ -51,11 +52,17 @@ class Codebook:
     def _draw(self, n: int, split: str, seed: str) -> list[Problem]:
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
-        words = [w for w in map("".join, product(LETTERS, repeat=self.letters)) if split_of(w) == split]
-        if n > len(words):
-            raise ValueError(f"there are {len(words)} {split} words of {self.letters} letters, {n} were asked for; ask for "
+        listed = words(self.letters, split)
+        if n > len(listed):
+            raise ValueError(f"there are {len(listed)} {split} words of {self.letters} letters, {n} were asked for; ask for "
                              "fewer, or for longer words")
-        return [make_problem(w) for w in random.Random(f"codebook {self.letters} {seed}").sample(words, n)]
+        return [make_problem(w) for w in random.Random(f"codebook {self.letters} {seed}").sample(listed, n)]
+
+
+@lru_cache(maxsize=None)
+def words(letters: int, split: str) -> tuple[str, ...]:
+    """All words of a split, in the order of LETTERS."""
+    return tuple(w for w in map("".join, product(LETTERS, repeat=letters)) if split_of(w) == split)
 
 
 def make_problem(word: str) -> Problem:
