@@ -223,8 +223,8 @@ def summary(report) -> str:
     low, high = report.seeds()
     evaluated = report.runs[0].final["accuracy"]["n"]
     device = ", ".join(sorted({run.device for run in report.runs}))
-    return "\n\n".join([*blocks, (f"Held-out accuracy, greedy, {evaluated} problems; mean over {low if low == high else f'{low} to {high}'} "
-                                  f"seeds and half of its 95 % t interval; {len(report.runs)} runs on {device}.")])
+    seeds = "1 seed (no interval)" if high == 1 else f"{low if low == high else f'{low} to {high}'} seeds ± half of its 95 % t interval"
+    return "\n\n".join([*blocks, f"Held-out accuracy, greedy, {evaluated} problems; mean of {seeds}; {len(report.runs)} runs on {device}."])
 
 
 def publish(root=None) -> None:
