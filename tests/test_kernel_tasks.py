@@ -70,14 +70,16 @@ def test_strided_cases_have_the_values_but_not_the_layout():
     task = KernelTask("add", add, [[(9,), (9,)], [(7, 33), (7, 33)], [(1, 1), (1, 1)], [(1, 8), (1, 8)]], strided=(0, 1, 2, 3))
     for index in (0, 1, 3):
         x, y = task.make_case(index, 0).inputs
-        assert not x.is_contiguous() and y.is_contiguous(), "layouts differ, so that none can be taken for granted"
+        assert not x.is_contiguous() and not y.is_contiguous()
+    x, y = task.make_case(1, 0).inputs
+    assert x.stride() == (66, 2) and y.stride() == (1, 7), "layouts differ, so that none can be taken for granted"
     assert task.make_case(2, 0).inputs[0].is_contiguous(), "one element has only one layout"
 
 
-@given(st.lists(st.integers(1, 5), min_size=0, max_size=4))
-def test_spread_out_keeps_values_and_shape(shape):
+@given(st.lists(st.integers(1, 5), min_size=0, max_size=4), st.booleans())
+def test_spread_out_keeps_values_and_shape(shape, gaps):
     tensor = torch.arange(1.0, 1 + torch.Size(shape).numel()).reshape(shape)
-    spread = spread_out(tensor)
+    spread = spread_out(tensor, gaps)
     assert torch.equal(spread, tensor)
     assert spread.is_contiguous() == (tensor.numel() < 2)
 

@@ -49,14 +49,15 @@ def indices(into: int = 0, dim: int = 0) -> Maker:
 KINDS: dict[str, Maker] = {"normal": normal, "positive": positive, "integers": integers, "booleans": booleans}
 
 
-def spread_out(tensor: torch.Tensor) -> torch.Tensor:
-    """The same values in a tensor that is not contiguous: transposed storage, or every second element in 1-D.
+def spread_out(tensor: torch.Tensor, gaps: bool = False) -> torch.Tensor:
+    """The same values in a tensor that is not contiguous: transposed storage, or with `gaps` every second element.
 
-    A tensor with fewer than two elements is contiguous whatever its strides, and comes back as it is.
+    What cannot be transposed gets gaps. A tensor of fewer than two elements is contiguous whatever its strides, and
+    comes back as it is.
     """
     if tensor.numel() < 2:
         return tensor
-    if tensor.dim() >= 2 and not tensor.transpose(-1, -2).is_contiguous():
+    if not gaps and tensor.dim() >= 2 and not tensor.transpose(-1, -2).is_contiguous():
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
     wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] * 2)
     wide[..., ::2] = tensor

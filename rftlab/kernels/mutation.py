@@ -7,12 +7,13 @@ task: other and larger sizes, several seeds, every layout, larger values. If it 
 could ask for tells it from the original (a grid with one program too many, `other=` on lanes that never count), so it is
 equivalent and leaves the score. If the wide version catches it, it has survived: the task's cases are too few.
 
-    python -m rftlab.kernels.mutation          # writes data/kernels/lint.json anew, in some minutes
+    python -m rftlab.kernels.mutation [TASK ...]       # writes data/kernels/lint.json anew, in some minutes
 """
 
 import ast
 import json
 import platform
+import sys
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -45,7 +46,7 @@ class Mutation:
 def mutation(task: KernelTask, grader, seed: int = 0) -> Mutation:
     """Grade every mutant of `task.kernel`. `grader` is an open KernelGrader.
 
-    Raises ValueError when the task has no kernel, or one that is not paid in full.
+    Raises ValueError when the task has no kernel, or one that is not paid in full; RuntimeError when the grader fails.
     """
     if not task.kernel:
         raise ValueError(f"task {task.name!r} has no kernel to break; give it as kernel=...")
@@ -86,6 +87,8 @@ def _alive(candidates: list[Mutant], tasks: list[KernelTask], grader, seeds: tup
     for task, seed in product(tasks, seeds):
         if candidates:
             grades = grader.grade([_fenced(mutant.code) for mutant in candidates], task, seed=seed)
+            if any(grade.score is None for grade in grades):
+                raise RuntimeError(f"the grader failed on a mutant of {task.name!r}; try again: {[g.reasons for g in grades if g.score is None][0]}")
             candidates = [mutant for mutant, grade in zip(candidates, grades) if grade.score == FULL]
     return candidates
 
@@ -109,33 +112,41 @@ def _words(mutant: Mutant) -> str:
     return f"line {mutant.line}: {mutant.change}"
 
 
-def record(grader, seed: int = 0) -> dict:
-    """What lint and mutation say about every task of the course, ready for JSON."""
+def record(task: KernelTask, split: str, grader, seed: int = 0) -> dict:
+    """What lint and mutation say about a task of the course, ready for JSON."""
+    result = mutation(task, grader, seed)
+    return {
+        "split": split,
+        "family": task.family,
+        "findings": lint(task),
+        "killed": result.killed,
+        "survived": result.survived,
+        "equivalent": result.equivalent,
+        "score": round(result.score, 4),
+    }
+
+
+def main(names: list[str]) -> None:
+    """Write the record of these tasks, or of all, into data/kernels/lint.json; the others keep theirs."""
     import torch
     import triton
 
-    tasks = {}
-    for split in SPLITS:
-        for task in load_kernel_tasks(split):
-            result = mutation(task, grader, seed)
-            tasks[task.name] = {
-                "split": split,
-                "family": task.family,
-                "findings": lint(task),
-                "killed": result.killed,
-                "survived": result.survived,
-                "equivalent": result.equivalent,
-                "score": round(result.score, 4),
-            }
+    from rftlab.kernels.grader import KernelGrader
+
+    path = folder() / "lint.json"
+    every = {task.name: (task, split) for split in SPLITS for task in load_kernel_tasks(split)}
+    if unknown := set(names) - set(every):
+        raise SystemExit(f"no task {', '.join(sorted(unknown))}; the tasks are: {', '.join(every)}")
+    kept = json.loads(path.read_text(encoding="utf-8"))["tasks"] if names and path.exists() else {}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__}
-    return {"command": "python -m rftlab.kernels.mutation", "seed": seed, "wide_seeds": WIDE_SEEDS, "versions": versions, "tasks": tasks}
+    made = {"command": "python -m rftlab.kernels.mutation", "wide_seeds": WIDE_SEEDS, "versions": versions, "tasks": kept}
+    with KernelGrader(workers=2) as grader:
+        for name in names or every:
+            kept[name] = one = record(*every[name], grader)
+            print(f"{name:16} {one['score']:7.1%} of {one['killed'] + len(one['survived'])} mutants, {len(one['equivalent'])} equivalent", flush=True)
+            made["tasks"] = {name: kept[name] for name in every if name in kept}
+            path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    from rftlab.kernels.grader import KernelGrader
-
-    with KernelGrader(workers=2) as open_grader:
-        made = record(open_grader)
-    (folder() / "lint.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    for name, one in made["tasks"].items():
-        print(f"{name:16} {one['score']:7.1%} of {one['killed'] + len(one['survived'])} mutants, {len(one['equivalent'])} equivalent")
+    main(sys.argv[1:])

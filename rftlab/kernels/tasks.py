@@ -72,7 +72,7 @@ class KernelTask:
     kernel: str = ""  # a completion's program that solves the task, if one is known
     inputs: dict[str, str | Maker] = field(default_factory=dict)  # parameter -> one of `inputs.KINDS`, or a maker
     scales: tuple[float, ...] | None = None  # per case; None: see `task_checks.choose_scales`
-    strided: tuple[int, ...] = ()  # the cases whose first, third ... tensor is not contiguous, so that layouts differ
+    strided: tuple[int, ...] = ()  # the cases whose tensors are not contiguous, each in another layout than its neighbour
     parameters: tuple[str, ...] = field(init=False)
 
     def __post_init__(self):
@@ -122,7 +122,7 @@ class KernelTask:
             if tensor.is_floating_point():
                 dtype = getattr(torch, self.dtype)
                 tensor = tensor.to(dtype) if dtype.is_floating_point else tensor.long().to(dtype)
-            made.append(spread_out(tensor) if index in self.strided and position % 2 == 0 else tensor)
+            made.append(spread_out(tensor, gaps=position % 2 == 0) if index in self.strided else tensor)
         return made
 
     def prompt(self) -> str:

@@ -14,6 +14,7 @@ def matvec_kernel(a_ptr, x_ptr, out_ptr, columns, stride_row, stride_column, BLO
 
 
 def matvec(a, x):
+    x = x.contiguous()
     rows, columns = a.shape
     out = torch.empty(rows, dtype=a.dtype, device=a.device)
     matvec_kernel[(rows,)](a, x, out, columns, a.stride(0), a.stride(1), BLOCK=triton.next_power_of_2(columns))
