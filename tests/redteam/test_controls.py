@@ -15,6 +15,7 @@ from controls import SCORES, controls  # noqa: E402
 
 from rftlab.kernels import KernelGrader, load_kernel_tasks  # noqa: E402
 
+pytestmark = pytest.mark.slow
 EVERY = [control for family in SCORES for control in controls(family)]
 SEEDS = (0, 1)
 
