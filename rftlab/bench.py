@@ -2,6 +2,7 @@
 
     python -m rftlab bench step        one GRPO step on SmolLM2 beside TRL's GRPOTrainer: seconds, peak memory
     python -m rftlab bench rollout     64 sequences of 128 new tokens beside transformers' generate
+    python -m rftlab bench turbo       greedy answers one at a time beside generate and its own speculation (rftlab.bench_turbo)
 """
 import json
 import multiprocessing
@@ -232,7 +233,14 @@ def bench_rollout(runs=3):
                 min(by_compute, by_memory), runs, True)]
 
 
-BENCHES = {"step": bench_step, "rollout": bench_rollout}
+def bench_turbo():
+    """Rows turbo_vs_generate, turbo_vs_best_assisted, plain_vs_generate: `rftlab.bench_turbo`."""
+    from rftlab import bench_turbo
+
+    return bench_turbo.bench_turbo()
+
+
+BENCHES = {"step": bench_step, "rollout": bench_rollout, "turbo": bench_turbo}
 
 
 def table(rows) -> str:

