@@ -6,6 +6,8 @@ for a right answer.
 """
 
 import ast
+import hashlib
+import json
 import linecache
 import os
 import sys
@@ -27,8 +29,6 @@ def prepare() -> None:
     from rftlab.kernels import interpreter, libdevice, provenance  # noqa: F401  (imported for the children)
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)  # with it, torch.empty is filled with nan or the largest integer
-    torch.utils.deterministic.fill_uninitialized_memory = True
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
     interpreter.install()
@@ -67,9 +67,9 @@ def warm_up() -> None:
 
 def load(text: str) -> types.ModuleType:
     """Execute a program's text as a module, to be interpreted."""
-    from rftlab.kernels import interpreter
+    from rftlab.kernels import rewriting
 
-    interpreter.read_program(ast.parse(text))
+    rewriting.read_program(ast.parse(text))
     return load_text(text)
 
 
@@ -86,7 +86,9 @@ def work(job: dict, memory, note) -> None:
     """Run a job: {"text", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
     try:
         evidence = Evidence(job, note)
-        function = getattr(load(job["text"]), job["entry"])
+        module = load(job["text"])
+        note(facts=facts(module))
+        function = getattr(module, job["entry"])
     except BaseException as error:
         note(failed=describe(error), case=-1)
         return
@@ -205,8 +207,6 @@ class Evidence:
 
     def remember(self, kernel, arguments, options) -> None:
         """Note what is needed to compile a launch, once for each different one."""
-        import json
-
         from rftlab.kernels import interpreter
 
         signature = {}
@@ -219,6 +219,38 @@ class Evidence:
         if key not in self.launches and len(self.launches) <= MAX_LAUNCHES:
             self.launches.add(key)
             self.note(launch=launch)
+
+
+def facts(module) -> str:
+    """A digest of all global values and defaults that kernels can see, to be the same when interpreted and when compiled.
+
+    Otherwise a program could find out which of the two it is in, and be another one in each.
+    """
+    return hashlib.sha256(json.dumps({name: fact(value) for name, value in vars(module).items() if name != "__builtins__"}).encode()).hexdigest()
+
+
+def fact(value):
+    """A global value in a form that does not depend on how Triton wraps it."""
+    import triton.language as tl
+
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return [fact(one) for one in value]
+    if isinstance(value, tl.constexpr):
+        return {"constexpr": fact(value.value)}
+    if isinstance(value, tl.dtype):
+        return {"dtype": value.name}
+    if isinstance(value, types.ModuleType):
+        return "other"
+    wrapped = hasattr(value, "fn")
+    while hasattr(value, "fn"):
+        value = value.fn
+    if isinstance(value, types.FunctionType):
+        constants = [str(kind) for kind in value.__annotations__.values()] if wrapped else []
+        defaults = [fact(one) for one in value.__defaults__ or ()] if wrapped else []
+        return {"kernel" if wrapped else "function": [value.__name__, value.__code__.co_firstlineno, len(constants), defaults]}
+    return "other"
 
 
 def encode(value):

@@ -11,7 +11,7 @@ import os
 import sys
 import types
 
-from rftlab.kernels.child import MODULE, describe, load_text
+from rftlab.kernels.child import MODULE, describe, facts, load_text
 
 SHARED_MEMORY = {75: 65536, 80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 120: 101376}  # bytes a program may use
 STAGES = ("ttir", "ttgir", "llir", "ptx")
@@ -38,6 +38,9 @@ def prepare() -> int:
     """Import Triton without torch, and compile once. Returns libdevice's bitcode as an open file: children find it as file 0."""
     sys.modules["torch"] = Absent("torch")
     import triton
+    import triton.language.extra.cuda.libdevice  # noqa: F401  (what programs may import has to be here already)
+    import triton.language.extra.libdevice  # noqa: F401
+    import triton.tools.tensor_descriptor  # noqa: F401
     from triton.backends.nvidia import compiler as nvidia
 
     for name in ("autotune", "heuristics"):
@@ -78,8 +81,11 @@ def work(job: dict, memory, note) -> None:
     """Compile the launches of a job: {"text", "target", "launches": [{"kernel", "signature", "options", "full"}]}."""
     try:
         module = load_text(job["text"])
+        if facts(module) != job["facts"]:
+            raise ValueError("global values or defaults are not the same at compile time as in the run")
     except BaseException as error:
-        note(refused=describe(error), launch=0)
+        for number in range(len(job["launches"])):
+            note(refused=describe(error), launch=number)
         return
     for number, launch in enumerate(job["launches"]):
         try:

@@ -13,12 +13,14 @@ line ends and look-alike letters are gone, every statement is a line of its own,
 """
 
 import ast
+import re
 import unicodedata
 from dataclasses import dataclass
 
 MAX_COMPLETION = 200_000  # characters, prose included
 MAX_CODE = 20_000
 FENCE = "```"
+COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
 
@@ -85,7 +87,13 @@ def fenced_block(completion: str) -> str:
 
 
 def refuse_hidden_characters(code: str) -> None:
-    """Control, direction, zero-width, private and unassigned characters have no honest use in a program."""
+    """Refuse what readers of the text could disagree on: an encoding other than UTF-8, and characters that do not show.
+
+    Control, direction, zero-width, private and unassigned characters have no honest use in a program."""
+    for line in code.split("\n")[:2]:
+        cookie = COOKIE.match(line)
+        if cookie and cookie[1].lower() not in ("utf-8", "utf8", "ascii"):
+            raise FormatError(f"the block declares the encoding {cookie[1][:20]}: it is text already")
     for number, line in enumerate(code.split("\n"), 1):
         for character in line:
             if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character != "\t":

@@ -132,7 +132,7 @@ class KernelGrader:
             program = extract(completion)
         except FormatError as error:
             return self._grade("format", [str(error)], start), None, None
-        key = (hashlib.sha256(program.text.encode()).digest(), id(task), seed)
+        key = (hashlib.sha256(program.text.encode()).digest(), task, seed)
         with self._lock:
             if key in self._grades:
                 return self._grades[key], key, program
@@ -173,7 +173,7 @@ class KernelGrader:
         from rftlab.kernels.worker import TestCases
 
         with self._lock:
-            key = (id(task), seed)
+            key = (task, seed)
             if key not in self._cases:
                 number = int.from_bytes(hashlib.sha256(f"{self._secret} {seed}".encode()).digest()[:6], "big")
                 self._cases[key] = TestCases(task, number)

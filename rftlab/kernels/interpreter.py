@@ -1,17 +1,11 @@
 """Triton's interpreter, made fit for grading: patched once in the zygote, before any program is there.
 
-What differs from Triton's own:
-- the interpreted source is taken from the one syntax tree of the program, not searched for in text;
-- nothing is put into the program's globals (Triton puts 64 names there, numpy among them);
+What differs from Triton's own, besides `rewriting`, `operations` and `folding`:
 - grid functions see plain values, and run before the launch, not inside it; unknown launch options are refused, as on a GPU;
 - programs run in a shuffled order, and every address passes the `sanitizer`;
 - autotune uses one configuration per test case, in turn, so that each one is tested;
-- loops over `range` count in int32, as on a GPU, not in Python's integers.
 """
 
-import ast
-import builtins
-import copy
 import inspect
 import random
 
@@ -25,8 +19,7 @@ from triton.runtime import autotuner, interpreter
 from triton.runtime.jit import KernelInterface, KernelParam
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from rftlab.kernels import operations
-from rftlab.kernels.child import FILE
+from rftlab.kernels import folding, operations, rewriting
 from rftlab.kernels.sanitizer import Sanitizer
 
 LAUNCH_OPTIONS = frozenset(("num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion"))
@@ -38,7 +31,6 @@ class State:
     """What the grader wants from the next launches."""
 
     case = 0  # picks the configuration of autotune
-    definitions: dict[int, ast.FunctionDef] = {}  # first line -> function, of the program under test
     order = random.Random(0)
     on_launch = staticmethod(lambda *_: None)  # (function, bound arguments, options, grid, findings), when a launch starts
 
@@ -46,60 +38,18 @@ class State:
 state = State()
 
 
-def read_program(tree: ast.Module) -> None:
-    """Make the functions of a program known, from its syntax tree."""
-    state.definitions = {
-        (node.decorator_list[0] if node.decorator_list else node).lineno: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
-    }
-
-
 def install() -> None:
     """Patch Triton in this process."""
-    for name in ("interpreter_semantic", "_InterpreterComparison"):  # what rewritten functions call; Triton puts them into globals
-        setattr(builtins, name, getattr(interpreter, name, None))
-    builtins.interpreter_range = counting
-    interpreter.FunctionRewriter._compile_and_exec = compile_and_exec
-    for module in (tl.standard, tl.random):  # their sources cannot be read after the lock-down
-        for value in list(vars(module).values()):
-            if isinstance(value, interpreter.InterpretedFunction):
-                value.rewrite()
+    rewriting.install()
     everywhere = type("", (), {"__globals__": {"tl": tl, "core": tl.core}})
     interpreter._patch_lang(everywhere)  # for good, not anew in each launch
     interpreter._patch_lang = None
-    tl.range = counting
-    interpreter.FunctionRewriter.rewrite_ast = rewrite
     interpreter.InterpretedFunction.run = launch
     interpreter.InterpretedFunction.__call__ = call_from_kernel
     triton.autotune = autotuner.autotune = lambda configs, *_, **__: lambda fn: Tuned(fn, configs)
     operations.install()
-
-
-def rewrite(self):
-    """The interpreted form of a kernel of the program: its own tree, with the assignments that Triton's semantics need."""
-    node = state.definitions.get(self.fn.__code__.co_firstlineno)
-    if node is None or node.name != self.fn.__name__:
-        return self.fn
-    node = copy.deepcopy(node)
-    node.decorator_list = []
-    for part in ast.walk(node):
-        if isinstance(part, ast.For) and isinstance(part.iter, ast.Call) and isinstance(part.iter.func, ast.Name) and part.iter.func.id == "range":
-            part.iter.func.id = "interpreter_range"
-    self.filename = FILE
-    return self._compile_and_exec(ast.fix_missing_locations(self.ast_transformer.visit(ast.Module([node], []))))
-
-
-def compile_and_exec(self, tree):
-    """Triton's own, less the names that it adds to the globals: what the interpreter needs is a builtin here."""
-    names = dict(self.kwargs)
-    exec(compile(tree, self.filename, "exec"), self.fn.__globals__, names)
-    return names[self.fn.__name__]
-
-
-def counting(first, end=None, step=1, **_):
-    """`range` and `tl.range` of a kernel: yields int32 scalars of the interpreter, as the compiler's loops do."""
-    first, end = (0, first) if end is None else (first, end)
-    for i in range(first, end, step):
-        yield interpreter.interpreter_semantic.to_tensor(i)
+    folding.install()
+    tl.range = rewriting.counting
 
 
 def call_from_kernel(self, *args, **kwargs):

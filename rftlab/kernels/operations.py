@@ -31,6 +31,8 @@ def install() -> None:
     for name in ("binary_op", "unary_op", "ternary_op", "cast_impl", "create_idiv", "create_ashr", "create_splat", "create_broadcast",
                  "create_expand_dims", "create_reshape", "create_bitcast"):
         setattr(Builder, name, passing_tickets(getattr(Builder, name)))
+    for owner, name in ((Builder, "create_barrier"), (Builder, "create_dot"), (interpreter.ReduceScanOpInterface, "apply")):
+        setattr(owner, name, waiting(getattr(owner, name)))
     truth = tl.tensor.__bool__
     tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
 
@@ -51,7 +53,7 @@ def masked_load(self, ptrs, mask, other, *_, **__):
     lanes = guard("load", ptrs, mask)
     element = ptrs.get_element_ty()
     dtype = interpreter._get_np_dtype(element)
-    filler = np.full(ptrs.data.shape, undefined(dtype, element == tl.bfloat16), dtype) if other is None else other.data
+    filler = undefined(ptrs.data.shape, dtype, element == tl.bfloat16) if other is None else other.data
     return Handle(interpreter._interpreter.load(ptrs.data, lanes, filler, dtype), element)
 
 
@@ -97,7 +99,7 @@ def atomic_load(self, ptr, mask, sem, scope):
     lanes = guard("atomic", ptr, mask, orders=_orders(sem))
     element = ptr.get_element_ty()
     dtype = interpreter._get_np_dtype(element)
-    filler = np.full(ptr.data.shape, undefined(dtype, element == tl.bfloat16), dtype)
+    filler = undefined(ptr.data.shape, dtype, element == tl.bfloat16)
     return _with_ticket(Handle(interpreter._interpreter.load(ptr.data, lanes, filler, dtype), element), False)
 
 
@@ -141,6 +143,17 @@ def passing_tickets(operation):
         return result
 
     return on_handles
+
+
+def waiting(operation):
+    """An operation in which the threads of a program wait for each other."""
+
+    def with_epoch(self, *args):
+        if running is not None:
+            running.epoch += 1
+        return operation(self, *args)
+
+    return with_epoch
 
 
 def widen(handle):

@@ -4,7 +4,7 @@
   tensor in another shape, to copy it as it is or make an input contiguous, to convert between float types. Everything else
   computes, and is the kernel's job.
 - The launches of each test case (`interpreter`): at least one program must run.
-- The ablation: with all stores of the kernels suppressed, the answer must not come out. Fresh tensors are filled with nan, or
+- The ablation: with all stores of the kernels suppressed, the answer must not come out. Fresh tensors are filled with garbage, or
   memory that was freed a moment ago would still hold the answer.
 
 Believable only behind the rules (`policy`), which leave a program no way to tamper with its own process.
@@ -16,9 +16,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rftlab.kernels.child import FILE
+from rftlab.kernels.sanitizer import undefined
 
-ALLOCATE = {f"aten.{name}" for name in (
-    "empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones "
+EMPTY = {f"aten.{name}" for name in "empty empty_like empty_strided new_empty new_empty_strided".split()}
+ALLOCATE = EMPTY | {f"aten.{name}" for name in (
+    "zeros zeros_like new_zeros ones ones_like new_ones "
     "full full_like new_full scalar_tensor").split()}
 VIEW = {f"aten.{name}" for name in (
     "view _unsafe_view _reshape_alias alias detach as_strided t transpose permute unsqueeze squeeze expand slice select narrow unfold "
@@ -41,6 +43,8 @@ class TorchLog(TorchDispatchMode):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         name = str(function).rsplit(".", 1)[0]
+        if name in EMPTY:
+            spoil(result)
         why = self.objection(name, function, args, result)
         if why:
             self.found.append((name.removeprefix("aten."), _line(), why))
@@ -70,6 +74,20 @@ class TorchLog(TorchDispatchMode):
         if here in self.geometry or (dense and source.stride() == result.stride()):
             return ""
         return "it rearranges data"
+
+
+def spoil(fresh: torch.Tensor) -> None:
+    """Fill memory that was just allocated with what `sanitizer.undefined` says, the same in each run."""
+    whole = torch.tensor([], dtype=fresh.dtype).set_(fresh.untyped_storage())
+    if fresh.dtype not in _patterns or _patterns[fresh.dtype].numel() < whole.numel():
+        half = fresh.dtype == torch.bfloat16
+        raw = torch.empty(0, dtype=torch.int16 if half else fresh.dtype).numpy()
+        pattern = torch.from_numpy(undefined((max(4096, whole.numel()),), raw.dtype.newbyteorder("="), half).view(raw.dtype))
+        _patterns[fresh.dtype] = pattern.view(fresh.dtype)
+    whole.copy_(_patterns[fresh.dtype][: whole.numel()])
+
+
+_patterns: dict[torch.dtype, torch.Tensor] = {}
 
 
 def _line() -> int:

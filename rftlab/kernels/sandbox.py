@@ -64,6 +64,10 @@ class Outcome:
         found = [(note.get("launch"), note.get("refused")) for note in self.notes]
         return [(launch, said) for launch, said in found if _count(launch) and isinstance(said, str)]
 
+    def facts(self) -> str:
+        """What the program's global values were in the run; see `child.facts`."""
+        return next((note["facts"] for note in self.notes if isinstance(note.get("facts"), str)), "")
+
     def full(self) -> bool:
         """Whether there were more notes than room."""
         return any("full" in note for note in self.notes)

@@ -29,17 +29,27 @@ class Access:
     offsets: np.ndarray
     values: np.ndarray | None = None
     orders: bool = False  # an atomic that acquires and releases
+    epoch: int = 0  # grows when the threads of a program wait for each other
+    lanes: np.ndarray | None = None  # positions in the block
     locks: bool = False  # a compare-and-swap or an exchange
     outcomes: set[bool] = field(default_factory=set)  # how conditions and masks that depend on its value came out
 
 
-def undefined(dtype: np.dtype, bfloat16: bool) -> np.generic:
-    """What a switched-off lane reads: nan, or a number that no honest result holds."""
-    if dtype.kind == "f":
-        return dtype.type(np.nan)
+def undefined(shape: tuple, dtype: np.dtype, bfloat16: bool = False) -> np.ndarray:
+    """What memory holds that nobody has written: by turns nan and numbers large enough to be noticed, of both signs.
+
+    Not nan alone: `where(x == x, x, 0)` and `tl.max` would let it vanish.
+    """
     if bfloat16:
-        return np.uint16(0x7FC0)
-    return dtype.type(True) if dtype.kind == "b" else dtype.type(np.iinfo(dtype).max // 3)
+        values = np.array([0x7FC0, 0x4640, 0x7FC0, 0xC640], np.uint16)  # nan, 12288, nan, -12288
+    elif dtype.kind == "f":
+        values = np.array([np.nan, 12345, np.nan, -12345], dtype)
+    elif dtype.kind == "b":
+        values = np.array([True, True, False, True])
+    else:
+        large = np.iinfo(dtype).max // 3
+        values = np.array([large, large - 1, -large if dtype.kind == "i" else large, large // 2], dtype)
+    return np.resize(values, shape)
 
 
 class Sanitizer:
@@ -48,6 +58,7 @@ class Sanitizer:
     def __init__(self, spans):
         self.spans = sorted(set(spans))
         self.program = 0
+        self.epoch = 0
         self.latest: Access | None = None  # the last atomic
         self.accesses: dict[int, list[Access]] = {}  # span -> accesses in time
         self.time = 0
@@ -60,9 +71,10 @@ class Sanitizer:
             return mask
         low, high, self.time = int(on.min()), int(on.max()) + width, self.time + 1
         values = None if values is None else np.broadcast_to(values, addresses.shape)[mask]
+        lanes = np.flatnonzero(mask) if kind != "atomic" else None
         for number, (first, end) in enumerate(self.spans):
             if first <= low and high <= end:  # the usual case: all lanes in one tensor
-                self._note(number, Access(self.time, self.program, kind, on - first, values, orders))
+                self._note(number, Access(self.time, self.program, kind, on - first, values, orders, self.epoch, lanes))
                 return mask
         inside = np.zeros(on.shape, bool)
         for number, (first, end) in enumerate(self.spans):
@@ -70,7 +82,7 @@ class Sanitizer:
             if here.any():
                 inside |= here
                 part = None if values is None else values[here]
-                self._note(number, Access(self.time, self.program, kind, on[here] - first, part, orders))
+                self._note(number, Access(self.time, self.program, kind, on[here] - first, part, orders, self.epoch, lanes if lanes is None else lanes[here]))
         self.findings[f"{kind}s outside"] += int((~inside).sum())
         mask = mask.copy()
         mask[mask] = inside
@@ -101,6 +113,7 @@ class Sanitizer:
                 clash = self._unordered(accesses, clash)
             self.findings["races"] += int(clash.sum())
         self.findings["races"] += sum(_disagrees(access) for access in accesses if access.kind == "store")
+        self.findings["unsynchronised"] += _unsynchronised(accesses) if "load" in kinds else 0
 
     def _unordered(self, accesses: list[Access], clash: np.ndarray) -> np.ndarray:
         """The clashing elements for which some pair of accesses is ordered by no atomic operation."""
@@ -167,6 +180,21 @@ def _disagrees(access: Access) -> int:
     order = np.argsort(access.offsets, kind="stable")
     at, values = access.offsets[order], access.values[order]
     return int(((at[1:] == at[:-1]) & ~_same(values[1:], values[:-1])).sum())
+
+
+def _unsynchronised(accesses: list[Access]) -> int:
+    """Elements that a program stored in one lane and loads in another, with nothing between that makes its threads wait."""
+    size = 1 + max(int(access.offsets.max()) for access in accesses)
+    lane, stamp, found = np.full(size, -1), np.full(size, -1), 0
+    for access in accesses:
+        if access.kind == "atomic":
+            continue
+        now = access.program * (1 << 20) + access.epoch
+        if access.kind == "store":
+            lane[access.offsets], stamp[access.offsets] = access.lanes, now
+        else:
+            found += int(((stamp[access.offsets] == now) & (lane[access.offsets] != access.lanes)).sum())
+    return found
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
