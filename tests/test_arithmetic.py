@@ -144,6 +144,19 @@ def test_no_string_raises(text):
     assert TASK.reward(text, TASK_PROBLEM) in (0.0, 1.0)
 
 
+@pytest.mark.parametrize("text, well_formed", [
+    ("93", True), ("It is -7.", True), ("34 + 58 = 93", True), ("<answer>0</answer>", True), ("92", True),
+    ("", False), ("ninety-two", False), ("92.5", False), ("<answer>none</answer> 92", False), ("\u0669\u0662", False),
+])
+def test_well_formed_asks_for_a_number_right_or_not(text, well_formed):
+    assert TASK.well_formed(text, TASK_PROBLEM) is well_formed
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())) | st.text(alphabet="0123456789.,-<>/answer"))
+def test_right_is_always_well_formed(text):
+    assert TASK.well_formed(text, TASK_PROBLEM) >= TASK.reward(text, TASK_PROBLEM)
+
+
 @given(st.integers(-10**30, 10**30), st.text(st.characters(codec="ascii", exclude_characters="0123456789.,<>")))
 def test_a_number_is_read_however_it_is_written(n, before):
     before = before + " = "

@@ -163,6 +163,28 @@ def test_never_raises_and_pays_all_or_nothing(completion):
     assert reward(completion) in (0.0, 1.0)
 
 
+@pytest.mark.parametrize("text, well_formed", [
+    ("3*5+7", True), ("3+5+7", True), ("7/(5-3)", True), ("3*5+7 = 22", True), ("3+5+7 = 15", True), ("3*5=15; 3-5-7", True),
+    ("<answer>7-5*3</answer>", True),
+    ("", False), ("22", False), ("3*5", False), ("3*5+7+7", False), ("3*5+8", False), ("3*5+7.", False), ("3**5+7", False),
+    ("7/(5-5)*3", False), ("3*5+7; no", False), ("the answer", False),
+])
+def test_well_formed_asks_for_the_given_numbers_and_no_value(text, well_formed):
+    assert countdown.load().well_formed(text, problem([3, 5, 7], 22)) is well_formed
+
+
+def test_a_division_by_zero_has_no_form():
+    assert countdown.load().well_formed("7/(5-5)", problem([5, 5, 7], 7)) is False
+    assert countdown.load().well_formed("7+(5-5)", problem([5, 5, 7], 7)) is True
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | grammar_soup | tagged)
+def test_right_is_always_well_formed(completion):
+    one = problem([3, 5, 7], 22)
+    assert countdown.load().well_formed(completion, one) >= countdown.load().reward(completion, one)
+
+
 expressions = st.recursive(
     st.integers(0, 30).map(str),
     lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner, st.booleans()).map(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rftlab
-from rftlab import grpo, losses, rewards, sft
+from rftlab import grpo, loop, losses, rewards, sft
 from rftlab.records import RunRecord
 
 
@@ -118,11 +118,36 @@ def test_metrics_and_contract(task, tmp_path):
     assert RunRecord.load(record.save(tmp_path / "r.json")) == record
 
 
-def test_patience_stops_and_returns_to_the_best(task):
-    policy = rftlab.load_policy("tiny")
-    record = sft.train(policy, task, task.train(4), steps=60, lr=5e-3, eval_problems=task.validation(40), eval_every=5, patience=2)
-    curve = record.curve("accuracy")[1]
-    assert len(record.metrics) < 60 and record.final["accuracy"]["mean"] == pytest.approx(max(curve), abs=1e-6)
+def test_patience_stops_and_returns_to_the_best(task, monkeypatch):
+    """Scripted evaluations: 0.3 after two steps is the best, an equal one is no better, and after two of those it is over."""
+    script = iter([0.1, 0.3, 0.2, 0.3, 0.35])
+    monkeypatch.setattr(loop.evaluate, "accuracy", lambda *args, **kwargs: rftlab.Estimate(value := next(script), value, value, 9))
+    policy, seen = rftlab.load_policy("tiny"), []
+    record = sft.train(policy, task, task.train(2), steps=60, prompts_per_step=2, eval_problems=task.validation(2), eval_every=2,
+                       patience=2, on_step=lambda metrics: seen.append(weights(policy)))
+    assert record.curve("accuracy") == ([2, 4, 6], [0.3, 0.2, 0.3]) and len(record.metrics) == 6
+    assert torch.equal(weights(policy), seen[1]) and not torch.equal(seen[1], seen[5])
+    assert record.final["accuracy"]["mean"] == 0.35  # measured anew, on the best weights
+
+
+def test_the_weights_before_training_can_be_the_best(task):
+    """Steps that only do harm: two evaluations without a better one, and the policy is what it was."""
+    policy, problems = rftlab.load_policy("tiny"), task.validation(40)
+    before = weights(policy)
+    record = sft.train(policy, task, task.train(4), steps=60, lr=0.05, eval_problems=problems, eval_every=3, patience=2)
+    assert max(record.curve("accuracy")[1]) < record.final["accuracy_before"]["mean"] and len(record.metrics) == 6
+    assert torch.equal(weights(policy), before) and record.final["accuracy"] == record.final["accuracy_before"]
+
+
+def test_patience_ends_at_a_perfect_score(task):
+    """Nothing is left to gain: training ends there, and does not begin where it is so from the start."""
+    policy, problems = rftlab.load_policy("tiny"), task.train(3)
+    options = {"steps": 60, "prompts_per_step": 3, "lr": 1e-3, "eval_problems": problems, "eval_every": 1}
+    record = sft.train(policy, task, problems, patience=1000, **options)
+    steps, curve = record.curve("accuracy")
+    assert curve[-1] == 1.0 > max(curve[:-1]) and steps[-1] == len(record.metrics) < 60
+    assert sft.train(policy, task, problems, patience=1000, **options).metrics == []
+    assert len(sft.train(policy, task, problems, **{**options, "steps": 7}).metrics) == 7  # without patience all steps are made
 
 
 RUN = """
