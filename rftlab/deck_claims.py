@@ -76,6 +76,8 @@ def way(test: Paired, p: float, margin: float) -> str:
 def data_need(report) -> Claim:
     evidence = []
     for model, task in report.groups():
+        if not report.sizes(model, task, "rft"):
+            continue
         rft, sft = rows_needed(report, model, task, "rft"), [rows_needed(report, model, task, a) for a in ("sft-answers", "sft-solutions")]
         least = min((s for s in sft if s is not None), default=None)
         speaks = "open"
@@ -144,7 +146,7 @@ def errors(noise) -> Claim:
     for model, task in clean.groups() if clean and wrong else ():
         for size in clean.sizes(model, task, "rft"):
             sft = clean.better_sft(model, task, size)
-            lost = {arm: _lost(clean, wrong, model, task, arm, size) for arm in ("rft", sft) if arm}
+            lost = {arm: loss_to_noise(clean, wrong, model, task, arm, size) for arm in ("rft", sft) if arm}
             values = [lost[sft][seed] - lost["rft"][seed] for seed in sorted(lost["rft"].keys() & lost.get(sft, {}).keys())] if sft else []
             if values:
                 losses = ", ".join(f"{arm} loses {mean(v.values()):.2f}" for arm, v in lost.items())
@@ -154,7 +156,8 @@ def errors(noise) -> Claim:
                  "accuracy lost when 10 % of the labels are wrong, the better SFT minus RFT, margin 5 points", tuple(evidence))
 
 
-def _lost(clean, wrong, model, task, arm, size) -> dict:
+def loss_to_noise(clean, wrong, model, task, arm, size) -> dict:
+    """seed -> accuracy of the run with right labels minus that of the run with some wrong ones; two reports."""
     first, second = clean.by_seed(model, task, arm, size), wrong.by_seed(model, task, arm, size)
     return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
 
