@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ class Outcome:
     """
 
     status: int  # exit code, or minus the signal that ended it
-    in_time: bool
+    in_time: bool  # False when it used more processor time than it was given
     layers: tuple[str, ...]
     seconds: float
     lock_seconds: float
@@ -116,7 +117,7 @@ class Sandbox:
     def run(self, job: dict, seconds: float) -> Outcome:
         """Run one job in a child of the zygote; raises SandboxError when the zygote, not the program, failed."""
         self.memory[: zygote.NOTES] = bytes(zygote.NOTES)
-        self.control.settimeout(2 * zygote.PATIENCE * seconds + 60)
+        self.control.settimeout(zygote.PATIENCE * seconds + 600)
         try:
             zygote.send(self.control, {**job, "seconds": seconds, "memory": self.limit})
             answer = zygote.receive(self.control)
@@ -124,9 +125,11 @@ class Sandbox:
             raise SandboxError(f"the grader's process is gone: {error}") from None
         if answer is None or "failed" in answer:
             raise SandboxError(f"no child could be started: {(answer or {}).get('failed', 'the process is gone')}")
+        if answer["killed"] == "starved" or answer["status"] == -signal.SIGKILL and not answer["killed"] and answer["cpu"] < seconds:
+            raise SandboxError("the child was killed, or got no processor: is the machine short of memory, or very busy?")
         if "layers" not in answer:
             raise SandboxError(f"the child ended with status {answer['status']} before it was locked down")
-        return Outcome(answer["status"], answer["in_time"], tuple(answer["layers"]), answer["seconds"], answer["locked_after"], self._notes())
+        return Outcome(answer["status"], not answer["killed"], tuple(answer["layers"]), answer["seconds"], answer["locked_after"], self._notes())
 
     def forget(self) -> None:
         """Empty the shared memory and give its pages back, whatever the child has touched."""

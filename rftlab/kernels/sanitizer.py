@@ -19,7 +19,7 @@ import numpy as np
 MANY = -2  # several programs, in arrays of program numbers; -1 is none
 
 
-@dataclass
+@dataclass(eq=False)
 class Access:
     """One load, store or atomic operation of one program on one tensor's memory: byte offsets of the lanes that are on."""
 

@@ -1,12 +1,14 @@
 """One worker of the grader: runs a program, compiles what it launched, and compares the bytes. Trusted side."""
 
+import signal
+
 import torch
 
 from rftlab.kernels import compile as compiling
 from rftlab.kernels.child import ANSWERS, MAX_LAUNCHES
 from rftlab.kernels.compare import mismatch
 from rftlab.kernels.extract import Program
-from rftlab.kernels.sandbox import SIZE, Outcome, Sandbox
+from rftlab.kernels.sandbox import SIZE, Outcome, Sandbox, SandboxError
 from rftlab.kernels.tasks import KernelTask
 from rftlab.kernels.zygote import NOTES
 
@@ -148,15 +150,14 @@ def _size(launch: dict) -> int:
 
 
 def verdicts_of(outcome: Outcome, count: int, program: Program) -> list[str]:
-    """"" or the compiler's objection, for each launch of a job."""
-    verdicts = ["the compiler took too long" if not outcome.in_time else f"the compiler died (status {outcome.status})"] * count
-    for number in outcome.numbers("compiled"):
-        if number < count:
-            verdicts[number] = ""
-    for number, said in outcome.refusals():
-        if number < count:
-            verdicts[number] = "does not compile: " + spoken(program, said)
-    return verdicts
+    """"" or the compiler's objection, for each launch of a job. Raises SandboxError when the child ended without a word."""
+    found = {number: "" for number in outcome.numbers("compiled")}
+    found |= {number: "does not compile: " + spoken(program, said) for number, said in outcome.refusals()}
+    died = outcome.status or not outcome.in_time
+    if not died and not found.keys() >= set(range(count)):
+        raise SandboxError("the compiling child said nothing")
+    reason = "the compiler took too long" if not outcome.in_time or outcome.status == -signal.SIGXCPU else f"the compiler died of signal {-outcome.status}"
+    return [found.get(number, reason) for number in range(count)]
 
 
 def compare(memory, case, place: dict, key: str) -> str | None:
@@ -205,7 +206,7 @@ def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -
 
 
 def run_reasons(program: Program, outcome: Outcome) -> list[str]:
-    if not outcome.in_time or outcome.status in (-24, -9):  # SIGXCPU, SIGKILL
+    if not outcome.in_time or outcome.status in (-signal.SIGXCPU, -signal.SIGKILL):
         return ["took too long"]
     if outcome.status:
         return [f"the process died with {'signal' if outcome.status < 0 else 'status'} {abs(outcome.status)}"]

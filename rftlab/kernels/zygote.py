@@ -8,6 +8,7 @@ reads the program. What it leaves behind is bytes in shared memory, which nobody
 import gc
 import importlib
 import json
+import math
 import mmap
 import os
 import select
@@ -21,7 +22,7 @@ from rftlab.kernels.lockdown import Lockdown
 
 NOTES = 64 * 1024  # bytes at the start of the shared memory for the child's notes, one JSON object a line
 FULL = b'\n{"full": true}\n'
-PATIENCE = 4  # a child that is ready to run but gets no processor may take this many times its seconds
+PATIENCE = 60  # times its seconds that a child may take while it waits for a processor
 
 
 def send(control: socket.socket, message: dict) -> None:
@@ -83,23 +84,28 @@ def child(job: dict, work, memory, lockdown: Lockdown, report: int) -> None:
         os._exit(0)
 
 
-def wait(pid: int, seconds: float) -> bool:
-    """Wait for a child's end; False when its time was up and it had to be killed.
+def wait(pid: int, seconds: float) -> str:
+    """Wait for a child's end. Returns "" when it ended by itself, otherwise why it was killed.
 
-    The limit counts while the child could have run: waiting for a processor on a busy machine is not held against it.
+    What counts is processor time, so that a busy machine does not decide: "overtime" when it used more than `seconds`, or slept
+    as long; "starved" when it was ready to run but got too little of the processor for a very long time.
     """
-    fd = os.pidfd_open(pid)
+    fd, start, before = os.pidfd_open(pid), time.perf_counter(), -1.0
+    idle_since = start
     try:
-        for _ in range(PATIENCE):
-            if select.select([fd], [], [], seconds)[0]:
-                return True
+        while not select.select([fd], [], [], min(1.0, seconds))[0]:
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
-            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            if fields[0] != "R" or used > 0.8 * seconds:
-                break
-        os.kill(pid, signal.SIGKILL)
-        return False
+            used, now = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), time.perf_counter()
+            if fields[0] != "S" or used > before:
+                idle_since, before = now, used
+            if used >= seconds or now - idle_since >= seconds:
+                os.kill(pid, signal.SIGKILL)
+                return "overtime"
+            if now - start >= PATIENCE * seconds:
+                os.kill(pid, signal.SIGKILL)
+                return "starved"
+        return ""
     finally:
         os.close(fd)
 
@@ -108,16 +114,17 @@ def run_one(job: dict, work, memory, lockdown: Lockdown) -> dict:
     """Fork a child for one job; returns how it ended."""
     start = time.perf_counter()
     read_end, report = os.pipe()
-    job["cpu_seconds"] = max(1, round(job["seconds"]))
+    job["cpu_seconds"] = math.ceil(job["seconds"])
     pid = os.fork()
     if pid == 0:
         child(job, work, memory, lockdown, report)
     os.close(report)
-    in_time = wait(pid, job["seconds"])
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    killed = wait(pid, job["seconds"])
+    _, code, usage = os.wait4(pid, 0)
     told = os.read(read_end, 4096)
     os.close(read_end)
-    return {"status": status, "in_time": in_time, "seconds": time.perf_counter() - start, **(json.loads(told) if told else {})}
+    ended = {"status": os.waitstatus_to_exitcode(code), "killed": killed, "seconds": time.perf_counter() - start, "cpu": usage.ru_utime + usage.ru_stime}
+    return {**ended, **(json.loads(told) if told else {})}
 
 
 def main(control_fd: str, memory_fd: str, module: str, *without: str) -> None:
