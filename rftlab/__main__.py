@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
                             help="run a few recorded points again, and see whether they land in the recorded intervals")
 
     bench = commands.add_parser("bench", help="our speed beside a peer's, in one run")
-    bench.add_argument("name", choices=["step", "rollout", "turbo"])
+    bench.add_argument("name", choices=["step", "rollout", "turbo", "grader"])
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--save", metavar="FOLDER", help="also write FOLDER/NAME.json, with machine and versions")
     return top

@@ -2,6 +2,7 @@
 
     python -m rftlab bench step        one GRPO step on SmolLM2 beside TRL's GRPOTrainer: seconds, peak memory
     python -m rftlab bench rollout     64 sequences of 128 new tokens beside transformers' generate
+    python -m rftlab bench grader      kernel completions a second beside a fresh Python process for each
     python -m rftlab bench turbo       greedy answers one at a time beside generate and its own speculation (rftlab.bench_turbo)
 """
 import json
@@ -240,7 +241,14 @@ def bench_turbo():
     return bench_turbo.bench_turbo()
 
 
-BENCHES = {"step": bench_step, "rollout": bench_rollout, "turbo": bench_turbo}
+def bench_grader(runs=5):
+    """Rows grades_per_s, grades_per_s_compiled, lockdown_share, grader_memory_growth: `rftlab.kernels.bench`."""
+    from rftlab.kernels import bench
+
+    return bench.rows(runs)
+
+
+BENCHES = {"step": bench_step, "rollout": bench_rollout, "turbo": bench_turbo, "grader": bench_grader}
 
 
 def table(rows) -> str:

@@ -115,6 +115,7 @@ def doctor() -> list[tuple[str, str, str]]:
     import torch
 
     from rftlab import models
+    from rftlab.kernels import lockdown
 
     rows = [("Python", platform.python_version(), "needs 3.11 to 3.13")]
     where = environment()["device"]
@@ -136,6 +137,7 @@ def doctor() -> list[tuple[str, str, str]]:
                          ("triton", "notebooks 08 to 10")):
         version = sys.modules.get(package) and sys.modules[package].__version__ or _version(package)
         rows.append((f"Package {package}", version or "missing", f"used by {use}"))
+    rows.append(lockdown.doctor())
     return rows
 
 

@@ -5,6 +5,10 @@ import importlib
 _NAMES = {
     "KernelGrader": "grader",
     "Grade": "grader",
+    "kernel_reward": "rewards",
+    "format_reward": "rewards",
+    "compile_reward": "rewards",
+    "correctness_reward": "rewards",
     "KernelTask": "tasks",
     "load_kernel_tasks": "tasks",
     "lint": "task_lint",

@@ -54,18 +54,17 @@ class KernelGrader:
 
     workers: pairs of processes (one runs, one compiles), one for each core. seconds: of processor time for all cases of a
     program. target: the GPU to compile for. partial: scores inside the bands 0.1-0.3, 0.3-0.6 and 0.6-1.0 by the shares of
-    `Grade`, in place of the ladder. rules: False switches off `policy` and `provenance`, to test the walls without them. gpu:
-    also run correct programs on the machine's GPU (`rftlab.kernels.gpu`).
+    `Grade`, in place of the ladder. rules: False switches off `policy` and `provenance`, to test the walls without them.
     Raises `lockdown.LockdownError` on a machine with too few defences, ValueError for a target that is no sm_NN.
     """
 
-    def __init__(self, workers: int = 2, rules: bool = True, seconds: float = 5.0, target: str = "sm_80", partial: bool = False,
-                 gpu: bool = False, _without: Sequence[str] = ()):
+    def __init__(self, workers: int = 2, rules: bool = True, seconds: float = 5.0, target: str | None = "sm_80", partial: bool = False,
+                 _without: Sequence[str] = ()):
         if workers < 1 or seconds <= 0:
             raise ValueError(f"workers={workers}, seconds={seconds}: expected at least 1 worker and a positive time")
-        if not (target.startswith("sm_") and target[3:].isdigit()):
-            raise ValueError(f"target={target!r}: expected an NVIDIA architecture such as 'sm_80'")
-        self.rules, self.seconds, self.target, self.partial = rules, seconds, int(target[3:]), partial
+        if target is not None and not (target.startswith("sm_") and target[3:].isdigit()):
+            raise ValueError(f"target={target!r}: expected an NVIDIA architecture such as 'sm_80', or None")
+        self.rules, self.seconds, self.target, self.partial = rules, seconds, target and int(target[3:]), partial
         self.layers = lockdown.require(_without)
         self._secret = os.urandom(16).hex()  # inputs cannot be foretold from the seed
         self._grades: OrderedDict = OrderedDict()
@@ -74,6 +73,7 @@ class KernelGrader:
         self._lock = threading.Lock()
         self._workers, self._without, self._free = workers, tuple(_without), []
         self._pool = None
+        self.run_seconds = self.lock_seconds = 0.0  # in children that ran programs, and the part of it spent on locking down
 
     def __enter__(self) -> "KernelGrader":
         self.start()

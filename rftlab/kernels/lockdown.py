@@ -172,3 +172,25 @@ def require(without=()) -> tuple[str, ...]:
     if lacking:
         raise LockdownError(lacking)
     return layers
+
+
+MEANING = {
+    "limits": "bounded memory and time, no files written",
+    "uid": "another user, without rights",
+    "landlock": "no files, no network, no signals",
+    "seccomp": "no system calls but those of arithmetic",
+}
+
+
+def doctor() -> tuple[str, str, str]:
+    """(what, which layers are active, what that means and what to do), for `python -m rftlab doctor`."""
+    name = "Kernel grader defences"
+    if not sys.platform.startswith("linux"):
+        return name, "none", "the grader needs Linux: read the recorded results of notebooks 09 and 10, or open them on Colab"
+    layers = active_layers()
+    lacking = enough(layers, os.geteuid() == 0, landlock_abi())
+    if lacking:
+        return name, ", ".join(layers) or "none", f"too few, the grader refuses to run: {lacking}"
+    missing = [layer for layer in LAYERS if layer not in layers and not (layer == "uid" and os.geteuid() != 0)]
+    means = "; ".join(f"{layer}: {MEANING[layer]}" for layer in layers)
+    return name, ", ".join(layers), means + (f". Not here: {', '.join(missing)}; what is there suffices" if missing else "")

@@ -84,6 +84,10 @@ class Worker:
         self._start()
         self.wait_ready()
 
+    def processes(self) -> list[int]:
+        """The process numbers of the zygotes."""
+        return [self.runner.process.pid, self.compiler.process.pid]
+
     def close(self) -> None:
         self.runner.close()
         self.compiler.close()
@@ -93,7 +97,7 @@ class Worker:
         outcome, compared, ablated = self._run(program, task, tests, grader)
         if grader.rules and (reasons := provenance(program, outcome, ablated)):
             return "rules", reasons, {}
-        refused, compiled = self._compile(program, outcome, grader)
+        refused, compiled = self._compile(program, outcome, grader) if grader.target else ([], 0.0)
         if refused:
             return "compile", refused, {"compiled": compiled}
         return judge(program, outcome, compared, compiled)
@@ -105,6 +109,7 @@ class Worker:
         memory[tests.answers_at : tests.end] = bytes([ANSWERS]) * (tests.end - tests.answers_at)
         job = {"text": program.text, "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "ablate": tests.ablate}
         outcome = self.runner.run(job, grader.seconds)
+        grader.run_seconds, grader.lock_seconds = grader.run_seconds + outcome.seconds, grader.lock_seconds + outcome.lock_seconds
         compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
         ablated = compare(memory, tests.cases[tests.ablate], tests.layout[tests.ablate], "ablated_at")
         self.runner.forget()  # nothing stays for the next child
@@ -193,9 +198,10 @@ def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -
     """The stage of a program that keeps the rules and compiles."""
     ran = outcome.numbers("ran") if outcome.in_time and outcome.status == 0 else set()
     returned = [i in ran and compared[i] is not None for i in range(len(compared))]
-    faults = [f"case {case}: {FAULTS[kind].format(number)}"
-              for case, _, findings in outcome.cases() for kind, number in findings.items() if kind in FAULTS and number]
-    matched = [r and c == "" for r, c in zip(returned, compared)]
+    found = {case: [FAULTS[kind].format(number) for kind, number in findings.items() if kind in FAULTS and number]
+             for case, _, findings in outcome.cases()}
+    faults = [f"case {case}: {text}" for case, texts in sorted(found.items()) for text in texts]
+    matched = [r and c == "" and not found.get(i) for i, (r, c) in enumerate(zip(returned, compared))]
     shares = {"compiled": compiled, "ran": sum(returned) / len(returned), "matched": sum(matched) / len(matched)}
     if not all(returned):
         return "run", run_reasons(program, outcome), shares
