@@ -140,7 +140,6 @@ def decode(value, module):
 def explain(error: BaseException) -> str:
     """The innermost message of a compilation error, with the program's line."""
     from triton.compiler.errors import CompilationError
-    from triton.runtime.jit import get_jit_fn_file_line  # noqa: F401
 
     line, text = 0, describe(error).partition("|")[2]
     while error is not None:
