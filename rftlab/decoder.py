@@ -36,6 +36,11 @@ def decoder_for(model):
     return kept[1]
 
 
+def is_lean(model) -> bool:
+    """Whether decoder_for reads this model's weights directly."""
+    return _llama_linears(model) is not None
+
+
 def _llama_linears(model):
     """The seven linear layers of each block, or None where the model is not plainly Llama."""
     config = model.config
@@ -57,7 +62,7 @@ def joined(layers):
         parts = [None] * len(sizes) if bias is None else bias.split(sizes)
         return lambda x: torch.cat([F.linear(x, w, b) for w, b in zip(weights, parts)], -1)
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-    if weight.dtype == torch.bfloat16 and packing.supported():
+    if packing.supported(weight.dtype):
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, 8)
         return lambda x: torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return lambda x: F.linear(x, weight, bias)
@@ -130,8 +135,8 @@ class TransformersDecoder:
 
     def new_cache(self, capacity: int) -> StaticCache:
         config = self.model.config.get_text_config()
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
         window = getattr(config, "sliding_window", None) or capacity
+        kinds = set(getattr(config, "layer_types", None) or (["sliding_attention"] if window < capacity else ["full_attention"]))
         if kinds - {"full_attention", "sliding_attention"} or window < capacity and "sliding_attention" in kinds:
             raise ValueError(f"{type(self.model).__name__} does not keep the keys of its whole past ({', '.join(sorted(kinds))}), so "
                              "drafts cannot be taken back; call generate without speculate")

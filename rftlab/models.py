@@ -68,12 +68,11 @@ class Policy:
         speculate: "ngram", "draft", "turbo", or a speculator (`rftlab.speculative`) drafts k tokens a pass; the answers stay
         the same, in distribution where they are sampled. Raises ValueError where this policy has no such speculator.
         """
-        if speculate is None and k is None and top_p == 1 and (temperature > 0 or len(prompts) > FEW or isinstance(prompts, str)):
-            from rftlab.rollout import rollout
+        from rftlab import decoder, rollout, speculative
 
-            return rollout(self, prompts, 1, max_new_tokens, temperature, seed).texts
-        from rftlab import speculative
-
+        lean = temperature == 0 and len(prompts) <= FEW and decoder.is_lean(self.model)
+        if speculate is None and k is None and top_p == 1 and (isinstance(prompts, str) or not lean):
+            return rollout.rollout(self, prompts, 1, max_new_tokens, temperature, seed).texts
         return speculative.decode(self, prompts, speculative.find(self, speculate), max_new_tokens, temperature, top_p, seed, k).texts
 
     def after_step(self) -> None:

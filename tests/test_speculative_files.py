@@ -68,7 +68,8 @@ def test_what_teacher_forcing_measures_is_what_decoding_does(policy, train_promp
 def test_joint_training_moves_both(task):
     policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=2, alpha=4))
     problems = [p for p in task.train(16, seed=0)]
-    heads, record = speculative.train_heads(policy, [p.prompt for p in problems], [p.answer for p in problems], joint=True, k=2, steps=6)
+    heads, record = speculative.train_heads(policy, [p.prompt for p in problems], [p.answer for p in problems], joint=True, k=2,
+                                            steps=6, rows_per_step=16, lr=1e-3)  # all rows in each step, so that losses compare
     assert record.arm == "turbo_lora" and record.metrics[-1]["policy_loss"] < record.metrics[0]["policy_loss"]
     assert all(a.B.abs().max() > 0 for a in policy.adapters.values()) and heads.W.abs().max() > 0
     prompts = [p.prompt for p in problems]

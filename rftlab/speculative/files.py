@@ -5,6 +5,7 @@ use while nobody notices. So the file names its model, tokenizer and weights, an
 """
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -22,19 +23,22 @@ def file_of(folder, kind) -> Path:
 
 
 def identity(policy) -> dict:
-    """What a speculator depends on: architecture, tokenizer, and a digest of a sample of all weights.
+    """What a speculator depends on: architecture, tokenizer, and a sample of all weights.
 
-    Base weights are compared as bfloat16, so that the same model in another number format is the same model.
+    The sample is compared within 1 %, so that the same model in another number format is the same model.
     """
-    config, digest = policy.model.config, hashlib.sha256()
-    for name, parameter in sorted(policy.model.named_parameters()):
+    config, names, values = policy.model.config, [], []
+    for name, parameter in sorted((n.replace(".base.weight", ".weight"), p) for n, p in policy.model.named_parameters()):
         flat = parameter.detach().flatten()
-        some = flat[:: max(1, len(flat) // 512)].to("cpu", torch.bfloat16).contiguous()
-        digest.update(f"{name.replace('.base.weight', '.weight')} {len(flat)}".encode() + some.view(torch.int16).numpy().tobytes())
-    vocabulary = json.dumps(sorted(policy.tokenizer.get_vocab().items())).encode()
+        names.append(f"{name} {len(flat)}")
+        values += [float(f"{flat[len(flat) * i // 3].item():.4g}") for i in range(3)]
     return {"architecture": type(policy.model).__name__, "hidden_size": config.hidden_size, "layers": config.num_hidden_layers,
-            "vocab_size": config.vocab_size, "tokenizer": hashlib.sha256(vocabulary).hexdigest()[:16],
-            "weights": digest.hexdigest()[:16]}
+            "vocab_size": config.vocab_size, "tokenizer": _hash(sorted(policy.tokenizer.get_vocab().items())),
+            "parameters": _hash(names), "weights": values}
+
+
+def _hash(value) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def save(speculator, policy, folder) -> Path:
@@ -79,15 +83,16 @@ def load(policy, path, other_weights=False):
 
 
 def _compare(path, theirs, ours, other_weights) -> None:
-    odd = [key for key in ours if theirs.get(key) != ours[key]]
-    if not odd or odd == ["weights"] and other_weights:
-        return
-    told = "; ".join(f"{key} is {theirs.get(key)!r} there and {ours[key]!r} here" for key in odd)
-    if odd == ["weights"]:
-        raise ValueError(f"{path} was made for other weights of this model ({told}). Load the policy or adapter that it was saved with; "
-                         "or pass other_weights=True: answers stay exact, fewer drafts will be kept")
-    what = "tokenizer" if odd == ["tokenizer"] else "model"
-    raise ValueError(f"{path} was made for another {what}: {told}. Train a speculator for this one: rftlab.speculative.train_heads")
+    odd = [key for key in ours if key not in ("parameters", "weights") and theirs.get(key) != ours[key]]
+    if odd:
+        told = "; ".join(f"{key} is {theirs.get(key)!r} there and {ours[key]!r} here" for key in odd)
+        raise ValueError(f"{path} was made for another {'tokenizer' if odd == ['tokenizer'] else 'model'}: {told}. Train a speculator for "
+                         "this one: rftlab.speculative.train_heads")
+    same = theirs["parameters"] == ours["parameters"] and all(
+        math.isclose(a, b, rel_tol=0.01, abs_tol=1e-4) for a, b in zip(theirs["weights"], ours["weights"], strict=True))
+    if not same and not other_weights:
+        raise ValueError(f"{path} was made for other weights of this model. Load the policy or the adapter that it was saved with; or pass "
+                         "other_weights=True: answers stay exact, fewer drafts will be kept")
 
 
 def _parts(speculator):
