@@ -91,7 +91,11 @@ def work(job: dict, memory, note) -> None:
         try:
             note(compiled=number, **to_ptx(module, launch, job["target"]))
         except BaseException as error:
-            note(refused=explain(error), launch=number)
+            try:
+                said = explain(error, module)
+            except Exception:
+                said = describe(error)
+            note(refused=said, launch=number)
 
 
 def to_ptx(module, launch: dict, capability: int) -> dict:
@@ -137,25 +141,27 @@ def decode(value, module):
     return tuple(decode(v, module) for v in value["tuple"]) if "tuple" in value else getattr(module, value["kernel"])
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, module) -> str:
     """The innermost message of a compilation error, with the program's line."""
     from triton.compiler.errors import CompilationError
 
-    line, text = 0, describe(error).partition("|")[2]
+    line, text = describe(error).split("|", 1)
     while error is not None:
         if isinstance(error, CompilationError):
-            lines = [part for part in str(error).splitlines() if part.strip()]
-            line = getattr(error.node, "lineno", 0) + _offset(error)
-            text = lines[-1][:300] if lines else text
+            text = error.error_message or next((part for part in reversed(str(error).splitlines()) if part.strip()), text)
+            line = getattr(error.node, "lineno", 0) + lines_before(error.src, module)
         elif error.__cause__ is None:
-            text = f"{type(error).__name__}: {str(error)[:300]}"
+            text = f"{type(error).__name__}: {error}"
         error = error.__cause__
-    return f"{line}|{text}"
+    return f"{line}|{text[:300]}"
 
 
-def _offset(error) -> int:
-    """How many lines of the program come before the function that an error's lines are counted in."""
-    return getattr(error, "first_line", 1) - 1
+def lines_before(source: str | None, module) -> int:
+    """How many lines of the program come before the kernel with this source: an error counts from its `def`."""
+    for value in vars(module).values():
+        if source is not None and getattr(value, "src", None) == source:
+            return value.starting_line_number - 1 + next(i for i, line in enumerate(value.raw_src) if line.startswith("def "))
+    return 0
 
 
 def key(text: str, launch: dict, target: int) -> str:

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from rftlab import machine
 from rftlab.kernels import lockdown, policy
 from rftlab.kernels.extract import FormatError, Program, extract
 from rftlab.kernels.tasks import KernelTask
@@ -55,15 +56,18 @@ class KernelGrader:
     workers: pairs of processes (one runs, one compiles), one for each core. seconds: of processor time for all cases of a
     program. target: the GPU to compile for. partial: scores inside the bands 0.1-0.3, 0.3-0.6 and 0.6-1.0 by the shares of
     `Grade`, in place of the ladder. rules: False switches off `policy` and `provenance`, to test the walls without them.
-    Raises `lockdown.LockdownError` on a machine with too few defences, ValueError for a target that is no sm_NN.
+    gpu: run programs that are right on the machine's GPU too (`gpu`). Raises `lockdown.LockdownError` on a machine with too few defences, ValueError for a target that is no sm_NN.
     """
 
     def __init__(self, workers: int = 2, rules: bool = True, seconds: float = 5.0, target: str | None = "sm_80", partial: bool = False,
-                 _without: Sequence[str] = ()):
+                 gpu: bool = False, _without: Sequence[str] = ()):
         if workers < 1 or seconds <= 0:
             raise ValueError(f"workers={workers}, seconds={seconds}: expected at least 1 worker and a positive time")
         if target is not None and not (target.startswith("sm_") and target[3:].isdigit()):
             raise ValueError(f"target={target!r}: expected an NVIDIA architecture such as 'sm_80', or None")
+        if gpu and (machine.device() != "cuda" or not rules):
+            raise ValueError("gpu=True needs a GPU that CUDA works on, and rules=True: leave it out, or use a machine with one")
+        self.gpu = gpu
         self.rules, self.seconds, self.target, self.partial = rules, seconds, target and int(target[3:]), partial
         self.layers = lockdown.require(_without)
         self._secret = os.urandom(16).hex()  # inputs cannot be foretold from the seed

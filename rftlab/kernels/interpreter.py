@@ -6,6 +6,7 @@ What differs from Triton's own, besides `rewriting`, `operations` and `folding`:
 - autotune uses one configuration per test case, in turn, so that each one is tested;
 """
 
+import functools
 import inspect
 import random
 
@@ -83,7 +84,7 @@ def launch(self, *args, grid, warmup=False, **kwargs):
     options = {k: v for k, v in kwargs.items() if k not in self.arg_names}
     if unknown := options.keys() - LAUNCH_OPTIONS:
         raise KeyError(f"the launch option {sorted(unknown)[0]} is not known; {self.__name__} takes {', '.join(self.arg_names)}")
-    bound = inspect.signature(self.fn).bind(*args, **{k: v for k, v in kwargs.items() if k in self.arg_names})
+    bound = signature(self.fn).bind(*args, **{k: v for k, v in kwargs.items() if k in self.arg_names})
     bound.apply_defaults()
     programs = programs_of(grid(dict(bound.arguments)) if callable(grid) else grid)
     constants = {p.name for p in parameters(self.fn) if p.is_constexpr}
@@ -122,8 +123,15 @@ def programs_of(grid) -> tuple[int, int, int]:
     return sizes
 
 
+@functools.cache
+def signature(fn) -> inspect.Signature:
+    return inspect.signature(fn)
+
+
+@functools.cache
 def parameters(fn) -> list[KernelParam]:
-    return [KernelParam(i, p, False, False) for i, p in enumerate(inspect.signature(fn).parameters.values())]
+    """Triton's view of a kernel's parameters: which are constexpr, which have a type."""
+    return [KernelParam(i, p, False, False) for i, p in enumerate(signature(fn).parameters.values())]
 
 
 def spans(values) -> list[tuple[int, int]]:
@@ -142,5 +150,4 @@ def spans(values) -> list[tuple[int, int]]:
 
 def specialization(value) -> str:
     """Triton's name for the type of a launch argument: "*fp32", "i32", "constexpr" ..."""
-    kind = native_specialize_impl(BaseBackend, value, False, False, False)[0]
-    return kind
+    return native_specialize_impl(BaseBackend, value, False, False, False)[0]

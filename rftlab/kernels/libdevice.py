@@ -38,7 +38,7 @@ FUNCTIONS = {
 def install() -> None:
     """Give `triton.language.extra.libdevice` working functions, for kernels that run in the interpreter."""
     import triton.language as tl
-    from triton.language.extra import libdevice
+    from triton.language.extra import cuda, libdevice
     from triton.runtime import interpreter
 
     handle, semantic = interpreter.TensorHandle, interpreter.interpreter_semantic
@@ -59,5 +59,6 @@ def install() -> None:
         return call
 
     for name, function in FUNCTIONS.items():
-        if hasattr(libdevice, name):
-            setattr(libdevice, name, bind(name, function))
+        for module in (libdevice, cuda.libdevice):
+            if hasattr(module, name):
+                setattr(module, name, bind(name, function))

@@ -9,7 +9,6 @@ work lane by lane on blocks.
 
 import ast
 import builtins
-import copy
 
 import triton.language as tl
 from triton.runtime import interpreter
@@ -44,8 +43,7 @@ def rewrite(self):
     node = definitions.get(self.fn.__code__.co_firstlineno)
     if node is None or node.name != self.fn.__name__:
         return self.fn
-    node = copy.deepcopy(node)
-    node.decorator_list = []
+    node.decorator_list = []  # the tree is changed for good: Triton keeps what it rewrote
     self.filename = FILE
     return self._compile_and_exec(ast.fix_missing_locations(KernelTransformer().visit(ast.Module([node], []))))
 

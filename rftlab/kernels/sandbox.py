@@ -93,7 +93,7 @@ class Sandbox:
         ours.settimeout(START_SECONDS)
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         variables |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent",
-                      "TRITON_CACHE_DIR": "/nonexistent", "CUDA_VISIBLE_DEVICES": "", "LANG": "C.UTF-8",
+                      "TRITON_CACHE_DIR": "/nonexistent", "CUDA_VISIBLE_DEVICES": "", "LANG": "C.UTF-8", "TRITON_DEFAULT_FP_FUSION": "1",
                       "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(environment or {})}
         command = [sys.executable, "-P", "-m", "rftlab.kernels.zygote", str(theirs.fileno()), str(fd), module, *without]
         self.process = subprocess.Popen(command, env=variables, cwd="/", pass_fds=(fd, theirs.fileno()), stdin=subprocess.DEVNULL,

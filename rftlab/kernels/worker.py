@@ -5,6 +5,7 @@ import signal
 import torch
 
 from rftlab.kernels import compile as compiling
+from rftlab.kernels import gpu
 from rftlab.kernels.child import ANSWERS, MAX_LAUNCHES
 from rftlab.kernels.compare import mismatch
 from rftlab.kernels.extract import Program
@@ -68,7 +69,7 @@ class Worker:
     """A zygote that runs and one that compiles."""
 
     def __init__(self, without=()):
-        self.without = without
+        self.without, self.gpu = without, None
         self._start()
 
     def _start(self) -> None:
@@ -91,6 +92,8 @@ class Worker:
     def close(self) -> None:
         self.runner.close()
         self.compiler.close()
+        if self.gpu is not None:
+            self.gpu.close()
 
     def grade(self, program: Program, task: KernelTask, tests: TestCases, grader) -> tuple[str, list[str], dict]:
         """(stage, reasons, shares) of a program that the text did not decide. Raises SandboxError when a zygote fails."""
@@ -100,7 +103,23 @@ class Worker:
         refused, compiled = self._compile(program, outcome, grader) if grader.target else ([], 0.0)
         if refused:
             return "compile", refused, {"compiled": compiled}
-        return judge(program, outcome, compared, compiled)
+        stage, reasons, shares = judge(program, outcome, compared, compiled)
+        if stage == "correct" and grader.gpu:
+            stage, reasons, shares = self._run_on_gpu(program, task, tests, shares)
+        return stage, reasons, shares
+
+    def _run_on_gpu(self, program: Program, task: KernelTask, tests: TestCases, shares: dict):
+        """The verdict of the machine's GPU on a program that is right so far; see `gpu`."""
+        if self.gpu is None:
+            self.gpu = gpu.GpuWorker(SIZE)
+        job = {"text": program.text, "entry": task.entry, "cases": tests.layout}
+        answer = self.gpu.run(job, tests.blob, NOTES)
+        if answer is None or "failed" in answer:
+            said = spoken(program, answer["failed"]) if answer else "crashed, or took too long"
+            return "run", [f"on the GPU: {said}"], {**shares, "ran": 0.0, "matched": 0.0}
+        compared = [compare(self.gpu.memory, case, place, "at", gpu.SLACK) for case, place in zip(tests.cases, tests.layout)]
+        wrong = [f"case {i}, on the GPU: {text}" for i, text in enumerate(compared) if text != ""]
+        return ("wrong", wrong, {**shares, "matched": compared.count("") / len(compared)}) if wrong else ("correct", [], shares)
 
     def _run(self, program: Program, task: KernelTask, tests: TestCases, grader):
         """Run all cases in one child; returns how it ended, and what is wrong with each answer, with stores on and off."""
@@ -165,7 +184,7 @@ def verdicts_of(outcome: Outcome, count: int, program: Program) -> list[str]:
     return [found.get(number, reason) for number in range(count)]
 
 
-def compare(memory, case, place: dict, key: str) -> str | None:
+def compare(memory, case, place: dict, key: str, slack: float = 1.0) -> str | None:
     """What is wrong with the bytes of one case's answer: "" for nothing, None when nothing was written."""
     wrong, untouched = [], True
     for output, expected, allowed in zip(place["outputs"], case.expected, case.tolerances):
@@ -174,7 +193,7 @@ def compare(memory, case, place: dict, key: str) -> str | None:
         if expected.dtype == torch.bool and max(raw) > 1:
             wrong.append("values that are neither True nor False")
         else:
-            wrong.append(mismatch(torch.frombuffer(raw, dtype=expected.dtype).reshape(expected.shape), expected, allowed))
+            wrong.append(mismatch(torch.frombuffer(raw, dtype=expected.dtype).reshape(expected.shape), expected, slack * allowed))
     return None if untouched else next((text for text in wrong if text), "")
 
 

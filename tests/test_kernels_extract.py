@@ -1,0 +1,96 @@
+"""From completions to programs: one block, one spelling, and never an exception but FormatError."""
+import ast
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from rftlab.kernels.extract import FormatError, extract
+
+CODE = "import triton\n\ndef add(x, y):\n    return x\n"
+
+
+def block(code, name="python"):
+    return f"```{name}\n{code}```\n"
+
+
+def test_the_block_may_stand_in_prose():
+    assert extract("Here it is:\n\n" + block(CODE) + "\nDone.").text.startswith("import triton")
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r", "\n"])
+def test_line_ends_do_not_matter(newline):
+    assert extract(block(CODE).replace("\n", newline)).text == extract(block(CODE)).text
+
+
+@pytest.mark.parametrize("completion, why", [
+    ("", "found 0"),
+    (CODE, "found 0"),
+    (block(CODE) + block(CODE), "found 2"),
+    (block(CODE, ""), "found 0"),
+    (block(CODE, "py"), "found 0"),
+    (block(CODE, "Python"), "found 0"),
+    (block(CODE) + "```\nprint()\n```\n", "opens with"),
+    ("```python\n" + CODE, "closes with"),
+    (block("s = '```'\n"), "opens with"),
+    ("text ```python\n" + CODE + "```\n", "found 0"),
+    ("  " + block(CODE), "found 0"),
+    ("~~~\n" + block(CODE) + "~~~\n", "literal text"),
+    ("<!--\n" + block(CODE) + "-->\n", "literal text"),
+    ("<think>\n" + block(CODE) + "</think>\n", "think"),
+    (block("x = = 1\n"), "line 1: the block is not Python"),
+    (block("# coding: utf-7\n" + CODE), "encoding"),
+    (block("x = 1\x0c\n"), r"U\+000C"),
+    (block("x = 1 # \u202e\n"), r"U\+202E"),
+    (block("x\u200b = 1\n"), r"U\+200B"),
+    (block("x = 1\x00\n"), r"U\+0000"),
+    (block("x = 1\u2028y = 2\n"), r"U\+2028"),
+    (block("x = 1\n" * 10_000), "more than 20000"),
+])  # fmt: skip
+def test_what_is_refused(completion, why):
+    with pytest.raises(FormatError, match=why):
+        extract(completion)
+
+
+def test_a_thought_before_the_block_and_a_shell_block_beside_it_are_fine():
+    extract("<think>hm</think>\n" + block(CODE) + block("make\n", "bash"))
+
+
+def test_what_readers_could_disagree_on_is_gone():
+    program = extract(block('def k(x):\n    """Quote:\ndef k(x):\n    return evil\n    """\n    a = 1; b = \\\n        2  # note\n    return ｘ\n'))
+    assert program.text == "def k(x):\n    a = 1\n    b = 2\n    return x\n"
+
+
+def test_lines_lead_back_to_the_text_as_written():
+    program = extract(block("# first\n\nx = 1\n\n\ny = 2\n"))
+    assert [program.line(n) for n in (1, 2)] == [3, 6]
+
+
+def test_the_script_block_is_left_out():
+    assert "print" not in extract(block(CODE + "if __name__ == '__main__':\n    print(add(1, 2))\n")).text
+
+
+def test_no_statement_can_be_hidden_in_a_string():
+    program = extract(block("x = f'a\\ndef k():{1}'\ny = 'a\\ndef k():'\n"))
+    assert len(program.text.splitlines()) == 2
+
+
+@pytest.mark.parametrize("code", ["-" * 19_000 + "1", "not " * 4_000 + "1", "a" + ".b" * 9_000, "(" * 5_000, "lambda: " * 2_400 + "1",
+                                  "x = " + "9" * 15_000, "f'{" * 900, "if 1:\n" + "".join(" " * i + "if 1:\n" for i in range(1, 150))])
+def test_deep_nesting_is_refused_and_kills_nothing(code):
+    try:
+        extract(block(code + "\n"))
+    except FormatError:
+        pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=300))
+def test_no_string_raises_anything_else(text):
+    for completion in (text, block(text + "\n")):
+        try:
+            program = extract(completion)
+        except FormatError as error:
+            assert str(error)
+        else:
+            assert ast.dump(ast.parse(program.text)) == ast.dump(program.tree)
+            assert extract(block(program.text)).text == program.text  # printing again changes nothing
