@@ -1,0 +1,231 @@
+"""The grader from end to end: the ladder, the evidence, what it survives, and what it never does."""
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from rftlab.kernels import Grade, KernelGrader, KernelTask, compile_reward, correctness_reward, format_reward, kernel_reward
+from rftlab.kernels.grader import MAX_REASON, clean
+from rftlab.kernels.sandbox import SandboxError
+
+pytest.importorskip("triton")
+
+HEAD = "import torch\nimport triton\nimport triton.language as tl\n\n"
+KERNEL = """@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < n
+    tl.store(out_ptr + at, tl.load(x_ptr + at, mask=mask) + tl.load(y_ptr + at, mask=mask), mask=mask)
+
+"""
+ENTRY = """def add(x, y):
+    out = torch.empty_like(x)
+    add_kernel[(triton.cdiv(x.numel(), 128),)](x, y, out, x.numel(), BLOCK=128)
+    return out
+"""
+HONEST = HEAD + KERNEL + ENTRY
+
+
+def block(code):
+    return f"```python\n{code}```\n"
+
+
+def add(x, y):
+    return x + y
+
+
+TASK = KernelTask("add", add, [[(300,), (300,)], [(1,), (1,)], [(7, 33), (7, 33)]])
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with KernelGrader(workers=1, seconds=2.0) as running:
+        yield running
+
+
+@pytest.mark.parametrize("code, score, stage, reason", [
+    (HONEST, 1.0, "correct", ""),
+    (ENTRY, 0.0, "format", "no @triton.jit kernel"),
+    (HEAD + KERNEL, 0.0, "format", "no function add"),
+    (HONEST.replace("def add(x, y)", "def add(x)"), 0.0, "format", "must take 2 arguments"),
+    (HONEST.replace("return out", "return x + y"), 0.2, "rules", "line 14: torch.add outside kernels: it computes"),
+    (HONEST.replace("out = torch", "out = torch.add(x, y) if False else torch"), 0.2, "rules", "line 12: torch.add is not allowed"),
+    (HONEST.replace("    add_kernel[", "    if x.numel() > 5:\n        return out\n    add_kernel["), 0.2, "rules", "no program of any kernel ran"),
+    (HONEST.replace("(triton.cdiv(x.numel(), 128),)", "(0,)"), 0.2, "rules", "no program"),
+    (HONEST.replace("tl.arange(0, BLOCK)", "tl.arange(0, n)"), 0.2, "compile", "line 7: "),
+    (HONEST.replace("    out =", "    raise ValueError('no')\n    out ="), 0.2, "compile", "no kernel was launched"),
+    (HONEST.replace("return out", "return out.view(-1)[:0]"), 0.5, "run", "shape"),
+    (HONEST.replace("return out", "return 3"), 0.5, "run", "is a int"),
+    (HONEST.replace("return out", "raise ValueError('no')"), 0.5, "run", "line 14: ValueError: no"),
+    (HONEST.replace("    mask = at < n", "    while n > 0:\n        n = n + 0\n    mask = at < n"), 0.5, "run", "took too long"),
+    (HONEST.replace("+ tl.load(y", "- tl.load(y"), 0.6, "wrong", "300 of 300 values are wrong"),
+    (HONEST.replace("at < n", "at < n + 1"), 0.6, "wrong", "lanes store outside"),
+    (HONEST.replace("at < n", "at < n - 1"), 0.6, "wrong", "values are"),
+])  # fmt: skip
+def test_the_ladder(grader, code, score, stage, reason):
+    grade = grader.grade([block(code)], TASK)[0]
+    assert (grade.score, grade.stage) == (score, stage), grade
+    assert any(reason in text for text in grade.reasons) if reason else grade.reasons == []
+
+
+def test_grades_come_in_order_and_duplicates_are_run_once(grader):
+    wrong = HONEST.replace("+ tl.load(y", "- tl.load(y")
+    grades = grader.grade([block(HONEST), block(wrong), "nothing", block(HONEST + "# the same\n")], [TASK] * 4, seed=3)
+    assert [grade.score for grade in grades] == [1.0, 0.6, 0.0, 1.0]
+    assert grades[0] is grades[3]
+
+
+def test_lists_of_different_length_are_refused(grader):
+    with pytest.raises(ValueError, match="2 completions and 1 tasks"):
+        grader.grade(["a", "b"], [TASK])
+
+
+def test_a_race_is_found_whatever_the_order(grader):
+    def total(x):
+        return x.sum().reshape(1)
+
+    task = KernelTask("total", total, [[(300,)], [(129,)]])
+    code = HEAD + """@triton.jit
+def k(x, out, n, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    tl.UPDATE
+
+def total(x):
+    out = torch.zeros(1)
+    k[(triton.cdiv(x.numel(), 64),)](x, out, x.numel(), B=64)
+    return out
+"""
+    value = "tl.sum(tl.load(x + i, mask=i < n, other=0.0), 0)"
+    racy = grader.grade([block(code.replace("tl.UPDATE", f"tl.store(out, tl.load(out) + {value})"))], task)[0]
+    assert racy.score == 0.6 and "race" in racy.reasons[0]
+    assert grader.grade([block(code.replace("tl.UPDATE", f"tl.atomic_add(out, {value})"))], task)[0].score == 1.0
+
+
+def test_freed_memory_does_not_hold_the_answer(grader):
+    """The ablation is deterministic: the first run's answer was just freed, and torch would hand the memory out again."""
+    for seed in range(4):
+        assert grader.grade([block(HONEST.replace("128", "256"))], TASK, seed=seed)[0].score == 1.0
+
+
+def test_the_same_program_compiles_once(grader, monkeypatch):
+    jobs = []
+    worker = grader._free[0]
+    run = worker.compiler.run
+    monkeypatch.setattr(worker.compiler, "run", lambda job, seconds: jobs.append(job) or run(job, seconds))
+    code = block(HONEST.replace("128", "512"))
+    assert [grader.grade([code], TASK, seed=seed)[0].score for seed in (1, 2)] == [1.0, 1.0]
+    assert len(jobs) == 1
+
+
+def test_without_rules_integrity_stays():
+    exits = "import os, gc\ndef add(x, y):\n    os._exit(0)\n"
+    liar = "class A:\n    def __eq__(self, other):\n        return True\ndef add(x, y):\n    return A()\n"
+    spy = "def add(x, y):\n    return open('/etc/hostname').read()\n"
+    with KernelGrader(workers=1, rules=False) as free:
+        grades = free.grade([block(HEAD + KERNEL + code) for code in (exits, liar, spy)] + [block(HONEST)], TASK)
+    assert [grade.score for grade in grades] == [0.5, 0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("without", [("landlock",), ("seccomp",), ("uid",)])
+def test_with_a_layer_taken_away(without):
+    from rftlab.kernels import lockdown
+
+    try:
+        lockdown.require(without)
+    except lockdown.LockdownError:
+        pytest.skip("this machine has too few other layers")
+    with KernelGrader(workers=1, _without=without) as fewer:
+        assert not set(without) & set(fewer.layers)
+        assert fewer.grade([block(HONEST)], TASK)[0].score == 1.0
+
+
+def test_a_failure_of_the_grader_is_no_score(monkeypatch):
+    with KernelGrader(workers=1) as broken:
+        monkeypatch.setattr(broken._free[0], "_run", lambda *_: (_ for _ in ()).throw(SandboxError("gone")))
+        monkeypatch.setattr(broken._free[0], "restart", lambda: None)
+        grade = broken.grade([block(HONEST)], TASK)[0]
+    assert (grade.score, grade.stage, grade.reasons) == (None, "grader", ["gone"])
+
+
+def test_a_dead_zygote_is_replaced():
+    with KernelGrader(workers=1) as grader:
+        grader._free[0].runner.process.kill()
+        grader._free[0].runner.process.wait()
+        assert grader.grade([block(HONEST)], TASK)[0].score == 1.0
+
+
+def test_partial_credit_stays_in_its_band():
+    half = HONEST.replace("    return out", "    return out if x.dim() == 1 else out.view(-1)")
+    some = HONEST.replace("at < n", "at < (n if n < 300 else 299)")
+    with KernelGrader(workers=1, partial=True) as grader:
+        scores = [grade.score for grade in grader.grade([block(c) for c in (HONEST, half, some, HEAD + KERNEL + "def add(x, y):\n    return x\n")], TASK)]
+    assert scores == pytest.approx([1.0, 0.3 + 0.3 * 2 / 3, 0.6 + 0.4 * 2 / 3, 0.1])
+
+
+def test_the_three_rewards_share_the_evidence(grader):
+    texts = [block(HONEST), block(HONEST.replace("at < n", "at < (n if n < 300 else 299)")), block(HEAD + KERNEL + "def add(x, y):\n    return x\n"), "no"]
+    column = {"prompts": ["p"] * 4, "completions": texts, "task": ["add"] * 4}
+    parts = [make(grader, [TASK])(**column) for make in (format_reward, compile_reward, correctness_reward)]
+    assert parts == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, pytest.approx(2 / 3), 0.0, 0.0]]
+    assert kernel_reward(grader, {"add": TASK})(**column) == [1.0, 0.6, 0.2, 0.0]
+    with pytest.raises(ValueError, match='reads the column "task"'):
+        kernel_reward(grader, [TASK])(prompts=["p"], completions=["c"])
+
+
+def test_reasons_are_one_short_visible_line(grader):
+    assert clean("a\x1b[31m\n\u202eb\u200b  c") == "a [31m b c"
+    assert len(clean("x" * 10_000)) == MAX_REASON
+    grade = grader.grade([block(HONEST.replace("return out", "raise ValueError('\\x1b[2J\\n' * 500)"))], TASK)[0]
+    assert all(text.isprintable() and len(text) <= MAX_REASON for text in grade.reasons)
+
+
+@pytest.mark.parametrize("options, why", [({"workers": 0}, "at least 1"), ({"seconds": 0}, "positive"), ({"target": "a100"}, "sm_80")])
+def test_options_that_cannot_work(options, why):
+    with pytest.raises(ValueError, match=why):
+        KernelGrader(**options)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=200))
+def test_no_string_makes_it_raise(grader, text):
+    for completion in (text, block(text + "\n"), block(HONEST.replace("    return out", "    " + text))):
+        grade = grader.grade([completion], TASK)[0]
+        assert isinstance(grade, Grade) and grade.score in (0.0, 0.2, 0.5, 0.6, 1.0)
+
+
+def test_half_types_round_as_torch_does(grader):
+    def twice(x):
+        return x * 1.5
+
+    code = HEAD + KERNEL.replace("y_ptr, ", "").replace("+ tl.load(y_ptr + at, mask=mask)", "* 1.5") + ENTRY.replace("(x, y)", "(x)").replace("x, y, out", "x, out")
+    for dtype in ("float16", "bfloat16"):
+        task = KernelTask("twice", twice, [[(300,)], [(5, 7)]], dtype=dtype)
+        assert grader.grade([block(code.replace("def add(", "def twice("))], task)[0].score == 1.0
+
+
+def test_a_run_on_the_gpu_is_compared_too(monkeypatch):
+    """The plumbing, with Triton's plain interpreter in the place of the GPU."""
+    from rftlab.kernels import gpu
+
+    made = gpu.GpuWorker.__init__
+    monkeypatch.setattr(gpu.GpuWorker, "__init__", lambda self, size: made(self, size, "cpu"))
+    with KernelGrader(workers=1) as grader:
+        grader.gpu = True
+        assert grader.grade([block(HONEST)], TASK)[0].score == 1.0
+        monkeypatch.setattr(gpu.GpuWorker, "run", lambda self, job, blob, at: {"failed": "6|RuntimeError: out of registers"})
+        grade = grader.grade([block(HONEST)], TASK, seed=1)[0]
+    assert (grade.score, grade.reasons) == (0.5, ["on the GPU: line 6: RuntimeError: out of registers"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_an_honest_kernel_on_a_real_gpu():
+    with KernelGrader(workers=1, gpu=True) as grader:
+        assert grader.grade([block(HONEST)], TASK)[0].score == 1.0
+
+
+def test_inputs_differ_between_graders_and_expected_values_do_not_leak():
+    first, second = KernelGrader(workers=1), KernelGrader(workers=1)
+    one, two = (g._test_cases(TASK, 0) for g in (first, second))
+    assert one.blob != two.blob
+    assert one.cases[0].expected[0].numpy().tobytes() not in one.blob
+    assert torch.equal(first._test_cases(TASK, 0).cases[0].inputs[0], one.cases[0].inputs[0])
