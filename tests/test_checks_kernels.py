@@ -12,7 +12,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
+
+from rftlab.checks import kernel_rewards
+from rftlab.kernels import Grade, KernelTask, load_kernel_tasks, naive
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 PUZZLES = ["relu_add", "outer", "softmax", "matmul", "long_softmax"]
@@ -138,3 +143,179 @@ def test_another_right_kernel_passes(interpreter, name, old, new):
 def test_a_function_without_the_decorator_is_recognised(interpreter):
     source = kernel_source("solutions/08_triton_kernels.ipynb", "outer").removeprefix("@triton.jit\n")
     assert "the line above `def` is @triton.jit" in interpreter("outer", source)
+
+
+# ---- notebook 09 ----
+
+EXERCISES = ["break_even", "fair_reward", "lint", "exploit", "wrongly_refused"]
+
+
+@pytest.fixture(scope="module")
+def solutions():
+    """The solutions as functions, without the cells' own calls of the checks."""
+    source = "\n".join(cell for cell in cells("solutions/09_kernel_rewards.ipynb") if "check." in cell)
+    namespace = {"check": type("Silent", (), {"__getattr__": lambda self, name: lambda answer=None: None})()}
+    exec("import numpy as np\nimport torch\n" + source, namespace)
+    return namespace
+
+
+def test_the_stubs_of_the_exercises_are_not_attempted():
+    wanted = [cell for cell in cells("09_kernel_rewards.ipynb") if re.search(r"\bcheck\.(?!scoreboard)", cell)]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for cell in wanted:
+            exec(cell, {"check": kernel_rewards})
+    assert printed.getvalue().splitlines() == [f"not attempted: {name}" for name in EXERCISES]
+
+
+def test_the_solutions_that_need_no_grader_pass(solutions, capsys):
+    kernel_rewards.break_even(solutions["chance"])
+    kernel_rewards.fair_reward(solutions["fair_reward"])
+    kernel_rewards.lint(solutions["lint"])
+    assert capsys.readouterr().out.splitlines() == [f"passed: {name}" for name in EXERCISES[:3]]
+
+
+@pytest.mark.parametrize("wrong, message", [(0.4, "divide by 1 - 0.2"), (0.6, "failing is not worth 0"), (2 / 3, "not by 0.6"),
+                                            (0.75, "p * 1.0"), ("half", "neither")])
+def test_wrong_chances(wrong, message):
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        kernel_rewards.break_even(wrong)
+
+
+def fair(shape=True, absolute=True, finite=True, speed=lambda s, b: min(1.0, b / s), gate=True, convert=True):
+    """The solution of exercise 2 with one thing left out."""
+    def fair_reward(pred, real, seconds, baseline_seconds):
+        if convert:
+            try:
+                pred = np.asarray(pred, dtype=float)
+            except (TypeError, ValueError):
+                return 0.0
+        if shape and pred.shape != real.shape:
+            return 0.0
+        off = np.abs(pred - real) if absolute else pred - real
+        small = off <= 1e-6 * np.abs(real).max()
+        right = bool(small.all() if finite else not (off > 1e-6 * np.abs(real).max()).any())
+        return (1.0 if right else 0.0) + (speed(seconds, baseline_seconds) if right or not gate else 0.0)
+    return fair_reward
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"absolute": False}, "5 too small|-1e9|-inf"), ({"finite": False}, "nan"), ({"gate": False}, "None|empty|too small"),
+    ({"speed": lambda s, b: b / s}, "at most 1"), ({"speed": lambda s, b: 0.0}, "the bonus is missing"),
+    ({"speed": lambda s, b: min(2.0, s / b)}, "less for the slower"),
+])
+def test_wrong_fair_rewards(options, message):
+    kernel_rewards.fair_reward(fair())
+    with pytest.raises(AssertionError, match=message):
+        kernel_rewards.fair_reward(fair(**options))
+
+
+def test_a_fair_reward_that_raises_is_not_hidden():
+    with pytest.raises((TypeError, AttributeError, ValueError)):
+        kernel_rewards.fair_reward(fair(convert=False))
+
+
+def linter(names=("zeros", "ones"), inputs=True, shapes=True, through_close=True):
+    def lint(reference, given, close):
+        expected = reference(*given)
+        cheap = {"zeros": torch.zeros_like(expected), "ones": torch.ones_like(expected)}
+        cheap = {name: cheap[name] for name in names}
+        if inputs:
+            cheap |= {f"input {i}": value for i, value in enumerate(given)}
+        same = close if through_close else torch.equal
+        if not shapes:
+            same = torch.allclose
+        return [name for name, value in cheap.items() if same(value, expected)]
+    return lint
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (linter(names=("ones",)), "relu of negative"), (linter(names=("zeros",)), "x / x"), (linter(inputs=False), "relu of positive"),
+    (linter(through_close=False), "fewer than three"), (lambda reference, given, close: ["zeros"], "which is sound"),
+    (lambda reference, given, close: None, "got None"), (linter(names=("ones", "zeros")), "passed anyway"),
+])
+def test_wrong_lints(wrong, message):
+    kernel_rewards.lint(linter())
+    if message == "passed anyway":  # the order of zeros and ones shows in no case: both never pass at once
+        return kernel_rewards.lint(wrong)
+    with pytest.raises(AssertionError, match=message):
+        kernel_rewards.lint(wrong)
+
+
+HONEST = {task.name: task.kernel for task in load_kernel_tasks("train")}
+TORCH = "import torch\n\ndef relu(x):\n    return x.relu()\n"
+
+
+@pytest.fixture
+def graded(monkeypatch, tmp_path):
+    """Exercises 4 and 5 with a grade of our own in place of the grader's, and a scoreboard of our own."""
+    monkeypatch.setattr(kernel_rewards, "SCOREBOARD", tmp_path / "my_exploits.json")
+    return lambda score, stage: monkeypatch.setattr(kernel_rewards, "_grade", lambda *_: Grade(score, stage, ["a reason"], 0.1))
+
+
+def test_an_exploit_passes_and_is_kept_once(graded, capsys):
+    graded(0.2, "rules")
+    for _ in range(2):
+        kernel_rewards.exploit(lambda: ("relu", TORCH))
+    kernel_rewards.scoreboard()
+    printed = capsys.readouterr().out
+    assert printed.count("naive grader pays 1.0, KernelGrader 0.2 (rules)\n   a reason\npassed: exploit") == 2
+    assert "1 exploit kept" in printed and "You beat" not in printed
+
+
+def test_an_exploit_that_beats_the_grader_is_told_so(graded, capsys):
+    graded(1.0, "correct")
+    kernel_rewards.exploit(lambda: ("relu", TORCH))
+    assert "You beat the grader: 0.2 at most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, program, message", [
+    ("relu", HONEST["relu"], "looks like an honest kernel"), ("relu", "def relu(x):\n    return 0 * x\n", "pays only 0.6"),
+    ("relu", "oops", "pays only 0.5"), ("nothing", TORCH, "the tasks are add"),
+])
+def test_what_is_no_exploit(graded, name, program, message):
+    graded(1.0, "correct")
+    with pytest.raises(AssertionError, match=message):
+        kernel_rewards.exploit(lambda: (name, program))
+    with pytest.raises(AssertionError, match=r"expected \(task name, program\)"):
+        kernel_rewards.exploit(lambda: "no tuple")
+
+
+def test_a_wrongly_refused_kernel_passes(graded, capsys):
+    graded(0.2, "rules")
+    kernel_rewards.wrongly_refused(lambda: ("relu", HONEST["relu"]))
+    assert "right, and KernelGrader pays 0.2 (rules)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program, score, message", [
+    (HONEST["relu"], 1.0, "paid 1.0: not refused"), (TORCH, 0.2, "right without any kernel"),
+    (HONEST["relu"].replace("tl.maximum(x", "tl.minimum(x"), 0.6, "of fresh inputs only"),
+])
+def test_what_is_not_wrongly_refused(graded, program, score, message):
+    graded(score, "correct")
+    with pytest.raises(AssertionError, match=message):
+        kernel_rewards.wrongly_refused(lambda: ("relu", program))
+
+
+def test_the_solutions_convince_the_real_grader(solutions, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(kernel_rewards, "SCOREBOARD", tmp_path / "my_exploits.json")
+    kernel_rewards.exploit(solutions["exploit"])
+    kernel_rewards.wrongly_refused(solutions["wrongly_refused"])
+    printed = capsys.readouterr().out
+    assert "passed: exploit" in printed and "passed: wrongly_refused" in printed and "You beat" not in printed
+
+
+def test_examine_takes_only_tasks_that_another_process_knows():
+    mine = KernelTask("mine", lambda x: x + 1, [[(300,)], [(1,)], [(33,)]], entry="mine", source="def mine(x): return x + 1")
+    with pytest.raises(ValueError, match="none of the course's"):
+        naive.examine("", mine)
+
+
+@pytest.mark.parametrize("program, paid, right, launches, without", [
+    (HONEST["relu"], 1.0, 1.0, 1, False), (TORCH, 1.0, 1.0, 0, True),
+    ("import sys\nsys.exit(0)", 1.0, 0.0, 0, False), ("import torch\ntorch.allclose = lambda *a, **k: True\n\ndef relu(x):\n    return x - 1", 1.0, 0.0, 0, False),
+])
+def test_examine_sees_what_the_naive_grader_does_not(program, paid, right, launches, without):
+    relu = next(task for task in load_kernel_tasks("train") if task.name == "relu")
+    found = naive.examine(f"```python\n{program}\n```", relu)
+    assert (found.paid, found.right, found.launches, found.right_without) == (paid, right, launches, without)
