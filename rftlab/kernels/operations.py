@@ -20,6 +20,8 @@ stores = True  # False in the ablation: nothing that a kernel stores reaches mem
 
 def install() -> None:
     """Patch the interpreter's builder."""
+    interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)  # integers wrap, as on a GPU
+    interpreter._get_np_dtype = np_dtype
     Builder.create_masked_load, Builder.create_masked_store = masked_load, masked_store
     Builder.create_atomic_rmw, Builder.create_atomic_cas = atomic_rmw, atomic_cas
     Builder.create_atomic_load, Builder.create_atomic_store, Builder.create_atomic_poll = atomic_load, atomic_store, atomic_poll
@@ -37,6 +39,20 @@ def install() -> None:
     tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
 
 
+_NUMPY = {
+    name: np.dtype(data) for data, names in {
+        "bool": "int1", "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64", "uint8": "uint8 fp8e5 fp8e5b16 fp8e4nv fp8e4b8 fp8e4b15",
+        "uint16": "uint16 bf16", "uint32": "uint32", "uint64": "uint64", "float16": "fp16", "float32": "fp32", "float64": "fp64"}.items()
+    for name in names.split()
+}  # fmt: skip
+
+
+def np_dtype(kind) -> np.dtype:
+    """How the interpreter stores a Triton type: Triton's own table, built once."""
+    kind = kind.scalar
+    return np.dtype(np.uint64) if isinstance(kind, tl.pointer_type) else _NUMPY[kind.name]
+
+
 def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:
     """The lanes of a memory operation that may go through."""
     if running is None:
@@ -52,7 +68,7 @@ def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:
 def masked_load(self, ptrs, mask, other, *_, **__):
     lanes = guard("load", ptrs, mask)
     element = ptrs.get_element_ty()
-    dtype = interpreter._get_np_dtype(element)
+    dtype = np_dtype(element)
     filler = undefined(ptrs.data.shape, dtype, element == tl.bfloat16) if other is None else other.data
     return Handle(interpreter._interpreter.load(ptrs.data, lanes, filler, dtype), element)
 
@@ -98,7 +114,7 @@ def atomic_cas(self, ptr, compare, value, sem, scope):
 def atomic_load(self, ptr, mask, sem, scope):
     lanes = guard("atomic", ptr, mask, orders=_orders(sem))
     element = ptr.get_element_ty()
-    dtype = interpreter._get_np_dtype(element)
+    dtype = np_dtype(element)
     filler = undefined(ptr.data.shape, dtype, element == tl.bfloat16)
     return _with_ticket(Handle(interpreter._interpreter.load(ptr.data, lanes, filler, dtype), element), False)
 
@@ -191,5 +207,5 @@ def cast(self, value, to):
         return narrow(wide.data.astype(np.float32))
     if target.is_fp8() or value.dtype.scalar.is_fp8():
         data = interpreter._convert_float(wide.data, wide.dtype.scalar, target, interpreter._ir.ROUNDING_MODE.RTNE)
-        return Handle(data.view(interpreter._get_np_dtype(target)), target)
-    return Handle(wide.data.astype(interpreter._get_np_dtype(target)), target)
+        return Handle(data.view(np_dtype(target)), target)
+    return Handle(wide.data.astype(np_dtype(target)), target)
