@@ -2,7 +2,7 @@
 data/experiments/data-size.toml, fixed before the runs.
 
     base            no training
-    few-shot        up to 8 of the examples, with worked solutions, as earlier turns of the conversation
+    few-shot        as many of the examples as the model reads well, with worked solutions, as earlier turns of the conversation
     sft-answers     imitate the final answers
     sft-solutions   imitate the worked solutions
     rft             GRPO, paid by the verifier
@@ -21,7 +21,6 @@ from dataclasses import replace
 
 from rftlab import records
 
-SHOTS = 8  # examples in a prompt; more do not fit the contexts of both models
 KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "length", "loss", "grad_norm", "seconds_rollout",
         "seconds_reward", "seconds_update")  # of the metrics of a step, so that a thousand records stay small
 LARGER = {"arithmetic": {"level": 4}, "countdown": {"largest": 40, "largest_target": 200}, "codebook": {"letters": 6}}
@@ -43,7 +42,7 @@ def run(point, settings) -> records.RunRecord:
     record.size = point["size"]
     record.config.update({k: v for k, v in point.items() if k not in ("arm", "task", "model", "size", "seed")})
     record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in record.metrics]
-    shots = examples(problems) if point["arm"] == "few-shot" else []
+    shots = examples(problems[:s["shots"]]) if point["arm"] == "few-shot" else []
     record.final = {**{f"{k}_before": v for k, v in before(point["model"], point["task"], json.dumps(s, sort_keys=True)).items()},
                     **measure(policy, task, s, shots)}
     if record.metrics:
@@ -194,8 +193,8 @@ def text_losses(policy, texts) -> list[float]:
 # --- the data -----------------------------------------------------------------------------------------------------------
 
 def examples(problems) -> list[dict]:
-    """The first problems as turns of a conversation, answered by their worked solutions."""
-    return [turn for p in problems[:SHOTS] for turn in ({"role": "user", "content": p.prompt},
+    """The problems as turns of a conversation, answered by their worked solutions."""
+    return [turn for p in problems for turn in ({"role": "user", "content": p.prompt},
                                                         {"role": "assistant", "content": p.solution})]
 
 

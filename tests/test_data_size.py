@@ -49,8 +49,7 @@ def test_spoiling_is_fixed_by_the_seed_and_leaves_the_originals(task):
 def test_examples_come_before_the_question(task, policy):
     problems = task.train(10)
     shots = data_size.examples(problems)
-    assert len(shots) == 2 * data_size.SHOTS == 16
-    assert [t["role"] for t in shots] == ["user", "assistant"] * 8 and shots[3]["content"] == problems[1].solution
+    assert [t["role"] for t in shots] == ["user", "assistant"] * len(problems) and shots[3]["content"] == problems[1].solution
     assert data_size.examples(problems[:1]) == [{"role": "user", "content": problems[0].prompt},
                                                 {"role": "assistant", "content": problems[0].solution}]
     asked = data_size.ask(problems[9], shots)
