@@ -110,9 +110,9 @@ def advise(examples: int, *, verifiable: bool, solutions: bool, pass_at_1: float
     if where is None or distance > math.log(REACH):
         return Advice(CANNOT_TELL, (_too_far(report, where, distance),), ("run two arms with two seeds yourself: that is an answer",), {})
     sizes = report.sizes(*where, "rft")
-    if not sizes[0] <= examples <= sizes[-1]:
-        return Advice(CANNOT_TELL, (f"{examples} examples are outside the records of {_name(report, where)}, {sizes[0]} to "
-                                    f"{sizes[-1]}",), (), {})
+    if not sizes or not sizes[0] <= examples <= sizes[-1]:
+        span = f"{sizes[0]} to {sizes[-1]}" if sizes else "which has no run of RFT yet"
+        return Advice(CANNOT_TELL, (f"{examples} examples are outside the records of {_name(report, where)}, {span}",), (), {})
     size = max(s for s in sizes if s <= examples)
     found = _choose(report, where, size, open_arms, seconds)
     return replace(found, limits=(_limit(report), *found.limits))

@@ -244,7 +244,8 @@ def smaller_is_better(report, small=10) -> Claim:
         values = [leads[0][s] - leads[1][s] for s in sorted(leads[0].keys() & leads[1].keys())]
         if values:
             text = " and ".join(f"{mean(lead.values()):+.2f} with {size}" for lead, size in zip(leads, (small, large)))
-            evidence.append(Evidence(f"{model} {task}", f"RFT leads by {text}", test=paired(values, report.step()), reading=FOR_MORE))
+            reading = FOR_MORE if mean(leads[0].values()) > 0 else {**FOR_MORE, "more": "open"}  # no lead that could have grown
+            evidence.append(Evidence(f"{model} {task}", f"RFT leads by {text}", test=paired(values, report.step()), reading=reading))
     return Claim("smaller, better", "the smaller the dataset, the greater RFT's advantage over SFT",
                  f"RFT's lead over the better SFT with {small} examples minus that with 500 or more", tuple(evidence))
 

@@ -62,6 +62,10 @@ def test_one_seed_is_too_few():
     assert ask(report=Report([r for r in REPORT.runs if r.seed == 0])).recommendation == "cannot tell"
 
 
+def test_a_task_without_rft_is_no_ground_for_advice():
+    assert ask(report=Report([r for r in EASY if r.arm != "rft"])).recommendation == "cannot tell"
+
+
 def test_numbers_that_cannot_be():
     with pytest.raises(ValueError, match="pass_at_1 <= pass_at_k"):
         ask(pass_at_1=0.5, pass_at_k=0.4)
