@@ -100,6 +100,37 @@ def total(x):
     assert grader.grade([block(code.replace("tl.UPDATE", f"tl.atomic_add(out, {value})"))], task)[0].score == 1.0
 
 
+LOCKED = HEAD + """@triton.jit
+def k(x, flag, out, n, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    part = tl.sum(tl.load(x + i, mask=i < n, other=0.0), 0)
+    TAKE
+    tl.store(out, tl.load(out) + part)
+    tl.atomic_xchg(flag, 0)
+
+def total(x):
+    out = torch.zeros(1)
+    flag = torch.zeros(1, dtype=torch.int32)
+    k[(triton.cdiv(x.numel(), 64),)](x, flag, out, x.numel(), B=64)
+    return out
+"""
+
+
+@pytest.mark.parametrize("take, score", [
+    ("while tl.atomic_cas(flag, 0, 1) == 1:\n        pass", 1.0),
+    ("while tl.atomic_xchg(flag, 1) == 1:\n        pass", 1.0),
+    ("tl.atomic_cas(flag, 0, 1)", 0.6),
+    ("first = tl.atomic_cas(flag, 0, 1)\n    if first > 5:\n        part = part * 2.0", 0.6),
+    ("while tl.atomic_cas(flag, 0, 0) == 1:\n        pass", 0.6),
+    ("if tl.atomic_add(flag, 1) == 0:\n        part = part * 1.0", 0.6),
+])  # fmt: skip
+def test_a_lock_orders_and_what_looks_like_one_does_not(grader, take, score):
+    def total(x):
+        return x.sum().reshape(1)
+
+    assert grader.grade([block(LOCKED.replace("TAKE", take))], KernelTask("total", total, [[(300,)], [(129,)]]))[0].score == score
+
+
 def test_freed_memory_does_not_hold_the_answer(grader):
     """The ablation is deterministic: the first run's answer was just freed, and torch would hand the memory out again."""
     for seed in range(4):

@@ -84,6 +84,7 @@ def test_a_counter_that_decides_orders_what_comes_before_and_after():
 
 def test_a_lock_orders():
     watch = Sanitizer([SPAN])
+    assert [watch.refuses(9) for _ in range(3)] == [False, True, False]  # the second program is sent back once
     for program in (0, 1):
         see(watch, program, "atomic", [8], orders=True)
         watch.latest.locks = True

@@ -33,7 +33,7 @@ from rftlab.kernels.tasks import KernelTask
 
 SCORES = {"format": 0.0, "rules": 0.2, "compile": 0.2, "run": 0.5, "wrong": 0.6, "correct": 1.0, "grader": None}
 TRIES = 3
-REMEMBERED = 20_000  # grades and compile verdicts
+REMEMBERED = 4096  # grades and compile verdicts
 MAX_REASONS, MAX_REASON = 8, 240  # shown to a model or a learner
 
 

@@ -94,21 +94,33 @@ def _old_value(ptr, lanes, like):
 
 def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
     lanes = guard("atomic", ptr, mask, orders=_orders(sem))
-    exchanges = operation == interpreter._ir.ATOMIC_OP.XCHG
+    takes = operation == interpreter._ir.ATOMIC_OP.XCHG and _is_free(ptr, value, np.zeros_like(value.data))
+    if takes and stores and running.refuses(int(ptr.data.flat[0])):
+        return _with_ticket(Handle(value.data.copy(), value.dtype.scalar), False)
     if stores:
         old = interpreter._interpreter.atomic_rmw(self.ir_rmw_op_to_interpreter_rmw_op[operation], ptr.data, value.data, lanes, self.ir_sem_to_interpreter_sem[sem])
     else:
         old = _old_value(ptr, lanes, value.data)
-    return _with_ticket(Handle(old, value.dtype.scalar), exchanges)
+    return _with_ticket(Handle(old, value.dtype.scalar), takes)
 
 
 def atomic_cas(self, ptr, compare, value, sem, scope):
     lanes = guard("atomic", ptr, _everywhere(ptr), orders=_orders(sem))
+    takes = lanes.all() and _is_free(ptr, value, compare.data)
+    if takes and stores and running.refuses(int(ptr.data.flat[0])):
+        return _with_ticket(Handle(value.data.copy(), compare.dtype.scalar), False)
     if stores and lanes.all():
         old = interpreter._interpreter.atomic_cas(ptr.data, compare.data, value.data, self.ir_sem_to_interpreter_sem[sem])
     else:
         old = _old_value(ptr, lanes, value.data)
-    return _with_ticket(Handle(old, compare.dtype.scalar), True)
+    return _with_ticket(Handle(old, compare.dtype.scalar), takes)
+
+
+def _is_free(ptr, value, free: np.ndarray) -> bool:
+    """Whether this operation takes a lock: it finds one address free, and leaves it so that another program would not."""
+    if ptr.data.size != 1 or (value.data == free).all():
+        return False
+    return bool((_old_value(ptr, np.ones(ptr.data.shape, bool), value.data) == free).all())
 
 
 def atomic_load(self, ptr, mask, sem, scope):
@@ -130,7 +142,7 @@ def atomic_poll(self, ptr, expected, timeout_ns, sem, scope):
     matched = _old_value(ptr, lanes, expected.data) == expected.data
     if timeout_ns is None and not matched.all():
         raise RuntimeError("waits for a program that has not run: programs may run in any order")
-    return _with_ticket(Handle(matched, tl.int1), True)
+    return _with_ticket(Handle(matched, tl.int1), bool(matched.all()))
 
 
 def _with_ticket(handle, locks: bool):

@@ -7,8 +7,8 @@
 - Programs that touch the same element, at least one of them writing, with nothing that orders them: a race. Programs run one
   after another here, in a shuffled order (`interpreter`), so an answer can be right by luck; the accesses tell all the same.
   Equal values written twice are no race. Atomic operations of two programs on one address order what comes before the first
-  and after the second, if the second program goes on by what it got: a lock (compare-and-swap or exchange), or a counter
-  that tells programs apart ("the last one sums up").
+  and after the second, if they hold the second program back: a lock that it tries again when it is refused once, or a
+  counter by which it goes on otherwise than the first ("the last one sums up").
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ class Access:
     orders: bool = False  # an atomic that acquires and releases
     epoch: int = 0  # grows when the threads of a program wait for each other
     lanes: np.ndarray | None = None  # positions in the block
-    locks: bool = False  # a compare-and-swap or an exchange
+    locks: bool = False  # a compare-and-swap or an exchange that found its address free and took it
     outcomes: set[bool] = field(default_factory=set)  # how conditions and masks that depend on its value came out
 
 
@@ -62,7 +62,13 @@ class Sanitizer:
         self.latest: Access | None = None  # the last atomic
         self.accesses: dict[int, list[Access]] = {}  # span -> accesses in time
         self.time = 0
+        self.taken = Counter()  # address -> how often it was taken as a lock
         self.findings = Counter()
+
+    def refuses(self, address: int) -> bool:
+        """Whether to pretend, the second time that a lock is free, that another program holds it: a real lock is tried again."""
+        self.taken[address] += 1
+        return self.taken[address] == 2
 
     def see(self, kind: str, addresses: np.ndarray, mask: np.ndarray, width: int, values=None, orders=False) -> np.ndarray:
         """Note one access; returns the mask without the lanes that point outside."""
@@ -122,28 +128,26 @@ class Sanitizer:
             for access in seen:
                 for offset in access.offsets.tolist() if access.orders else ():
                     marks.setdefault((span, offset), []).append(access)
-        telling = [marked for marked in marks.values() if _tells(marked)]
         left = np.zeros_like(clash)
         touching = [access for access in accesses if clash[access.offsets].any()]
         for i, early in enumerate(touching):
             for late in touching[i + 1 :]:
                 if early.program == late.program or {early.kind, late.kind} <= {"load", "atomic"} and early.kind == late.kind:
                     continue
-                if not any(_hands_over(marked, early, late) for marked in telling):
+                if not any(_hands_over(marked, early, late) for marked in marks.values()):
                     both = np.intersect1d(early.offsets, late.offsets)
                     left[both] = clash[both]
         return left
 
 
-def _tells(marked: list[Access]) -> bool:
-    """Whether programs learn something from the atomics on one address: they lock, or conditions come out differently."""
-    return any(a.locks and a.outcomes for a in marked) or len(set().union(*(a.outcomes for a in marked))) == 2
-
-
 def _hands_over(marked: list[Access], early: Access, late: Access) -> bool:
-    """An atomic of the early program after its access, and one of the late program, which goes on by it, before its own."""
+    """An atomic of the early program after its access, and on the same address one that holds the late program back until then.
+
+    That is a lock which the late program took, or a value by which it goes on otherwise than the early one does.
+    """
     released = [a.time for a in marked if a.program == early.program and a.time >= early.time]
-    taken = [a.time for a in marked if a.program == late.program and a.time <= late.time and a.outcomes]
+    other = set().union(*(a.outcomes for a in marked if a.program == early.program))
+    taken = [a.time for a in marked if a.program == late.program and a.time <= late.time and a.outcomes and (a.locks or a.outcomes != other)]
     return bool(released and taken) and min(released) < max(taken)
 
 
