@@ -20,6 +20,7 @@ from dataclasses import dataclass
 MAX_COMPLETION = 200_000  # characters, prose included
 MAX_CODE = 20_000
 FENCE = "```"
+PLAIN = re.compile(r"[\n\t -~]*")
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
@@ -94,6 +95,8 @@ def refuse_hidden_characters(code: str) -> None:
         cookie = COOKIE.match(line)
         if cookie and cookie[1].lower() not in ("utf-8", "utf8", "ascii"):
             raise FormatError(f"the block declares the encoding {cookie[1][:20]}: it is text already")
+    if PLAIN.fullmatch(code):
+        return
     for number, line in enumerate(code.split("\n"), 1):
         for character in line:
             if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character != "\t":
