@@ -177,6 +177,17 @@ def test_a_failure_of_the_grader_is_no_score(monkeypatch):
     assert (grade.score, grade.stage, grade.reasons) == (None, "grader", ["gone"])
 
 
+def test_a_worker_that_cannot_be_started_again_is_no_score_either(monkeypatch):
+    from rftlab.kernels.worker import Worker
+
+    with KernelGrader(workers=1) as grader:
+        grader._free[0].runner.process.kill()
+        monkeypatch.setattr(Worker, "restart", lambda self: (_ for _ in ()).throw(SandboxError("does not start")))
+        assert grader.grade([block(HONEST)], TASK)[0].score is None
+        monkeypatch.undo()
+        assert grader.grade([block(HONEST)], TASK)[0].score == 1.0  # and it recovers
+
+
 def test_a_dead_zygote_is_replaced():
     with KernelGrader(workers=1) as grader:
         grader._free[0].runner.process.kill()

@@ -161,8 +161,7 @@ class KernelGrader:
                 stage, reasons, shares = worker.grade(program, task, self._test_cases(task, seed), self)
                 return self._grade(stage, reasons, start, **shares)
             except SandboxError as error:
-                said = str(error)
-                worker.restart()
+                said, worker.ready = str(error), False
             finally:
                 with self._lock:
                     self._free.append(worker)

@@ -149,6 +149,7 @@ class Sandbox:
         return notes
 
     def close(self) -> None:
+        """End the zygote; closing twice does nothing."""
         self.control.close()
         try:
             self.process.wait(timeout=5)

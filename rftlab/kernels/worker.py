@@ -71,7 +71,7 @@ class Worker:
     """A zygote that runs and one that compiles."""
 
     def __init__(self, without=()):
-        self.without, self.gpu = without, None
+        self.without, self.gpu, self.ready = without, None, True  # ready: False after a failure, until it is started anew
         self._start()
 
     def _start(self) -> None:
@@ -86,6 +86,7 @@ class Worker:
         self.close()
         self._start()
         self.wait_ready()
+        self.ready = True
 
     def processes(self) -> list[int]:
         """The process numbers of the zygotes."""
@@ -99,6 +100,8 @@ class Worker:
 
     def grade(self, program: Program, task: KernelTask, tests: TestCases, grader) -> tuple[str, list[str], dict]:
         """(stage, reasons, shares) of a program that the text did not decide. Raises SandboxError when a zygote fails."""
+        if not self.ready:
+            self.restart()
         outcome, compared, ablated = self._run(program, task, tests, grader)
         if grader.rules and (reasons := provenance(program, outcome, ablated)):
             return "rules", reasons, {}
