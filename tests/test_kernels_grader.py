@@ -234,6 +234,15 @@ def test_no_string_makes_it_raise(grader, text):
         assert isinstance(grade, Grade) and grade.score in (0.0, 0.2, 0.5, 0.6, 1.0)
 
 
+@pytest.mark.parametrize("expression", ["max(v, 0.0)", "tl.where(v > 0.0 and v == v, v, 0.0)", "tl.where(not (v > 0.0), 0.0, v)", "max(0.0, min(v, 1e30))"])
+def test_python_operators_work_lane_by_lane_in_kernels(grader, expression):
+    kernel = KERNEL.replace("y_ptr, ", "").replace("tl.load(x_ptr + at, mask=mask) + tl.load(y_ptr + at, mask=mask)", expression)
+    kernel = kernel.replace("    tl.store", "    v = tl.load(x_ptr + at, mask=mask)\n    tl.store")
+    code = HEAD + kernel + ENTRY.replace("add(x, y)", "relu(x)").replace("x, y, out", "x, out")
+    grade = grader.grade([block(code)], KernelTask("relu", torch.relu, [[(300,)], [(5, 7)]], entry="relu"))[0]
+    assert grade.score == 1.0, grade
+
+
 def test_half_types_round_as_torch_does(grader):
     def twice(x):
         return x * 1.5

@@ -213,6 +213,8 @@ class Evidence:
         for parameter in interpreter.parameters(kernel):
             value = arguments[parameter.name]
             kind = "constexpr" if parameter.is_constexpr else parameter.annotation_type or interpreter.specialization(value)
+            if kind.startswith("*") and kind.replace("*k", "*") != interpreter.specialization(value).replace("*k", "*"):
+                raise TypeError(f"{parameter.name} is annotated {kind}, and {interpreter.specialization(value)} is passed")
             signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
         launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
         key = json.dumps(launch)
@@ -238,7 +240,7 @@ def fact(value):
     if isinstance(value, (list, tuple)):
         return [fact(one) for one in value]
     if isinstance(value, tl.constexpr):
-        return {"constexpr": fact(value.value)}
+        return {"constexpr": fact(unchanging(value.value))}
     if isinstance(value, tl.dtype):
         return {"dtype": value.name}
     if isinstance(value, types.ModuleType):
@@ -248,9 +250,18 @@ def fact(value):
         value = value.fn
     if isinstance(value, types.FunctionType):
         constants = [str(kind) for kind in value.__annotations__.values()] if wrapped else []
-        defaults = [fact(one) for one in value.__defaults__ or ()] if wrapped else []
+        defaults = [fact(unchanging(one)) for one in value.__defaults__ or ()] if wrapped else []
         return {"kernel" if wrapped else "function": [value.__name__, value.__code__.co_firstlineno, len(constants), defaults]}
     return "other"
+
+
+def unchanging(value):
+    """The value of a constexpr or of a kernel's default; raises TypeError for one that could change between run and compile."""
+    for one in value if isinstance(value, tuple) else ():
+        unchanging(one)
+    if isinstance(value, (list, dict, set)):
+        raise TypeError(f"a {type(value).__name__} is no compile-time constant: use a tuple")
+    return value
 
 
 def encode(value):

@@ -53,7 +53,7 @@ class TorchLog(TorchDispatchMode):
     def objection(self, name, function, args, result) -> str:
         """Why this operation is not allowed, "" when it is."""
         if name in FILL:
-            return self._partial(args[0])
+            return "it copies a value" if any(isinstance(a, torch.Tensor) for a in args[1:]) else self._partial(args[0])
         if name in ALLOCATE or name in VIEW:
             return "it writes into another tensor" if function._schema.is_mutable else ""
         if name in COPY:

@@ -3,7 +3,7 @@
 Triton's interpreter looks for a kernel's source in text, by lines that start with "def ", and puts 64 names into the program's
 globals, numpy among them. Here the tree is at hand, and what rewritten kernels call are builtins whose names no program can use.
 
-Three things that Python does differently from the compiler are put right: `range` counts in int32 scalars; `and`, `or` and `not`
+What Python does differently from the compiler is put right: `range` counts in int32 scalars; `and`, `or`, `not`, `min` and `max`
 work lane by lane on blocks.
 """
 
@@ -21,6 +21,7 @@ definitions: dict[int, ast.FunctionDef] = {}  # first line -> function, of the p
 def install() -> None:
     for name in ("interpreter_semantic", "_InterpreterComparison"):
         setattr(builtins, name, getattr(interpreter, name, None))
+    builtins.interpreter_extreme = extreme
     builtins.interpreter_range, builtins.interpreter_not = counting, lane_wise_not
     builtins.interpreter_and, builtins.interpreter_or = lane_wise("logical_and", False), lane_wise("logical_or", True)
     interpreter.FunctionRewriter._compile_and_exec = compile_and_exec
@@ -64,6 +65,12 @@ class KernelTransformer(interpreter.ASTTransformer):
             node.iter.func = ast.Name("interpreter_range", ast.Load())
         return node
 
+    def visit_Call(self, node):
+        node = self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and not node.keywords:
+            return ast.copy_location(_call("interpreter_extreme", [node.func, *node.args]), node)
+        return node
+
     def visit_BoolOp(self, node):
         node = self.generic_visit(node)
         if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
@@ -103,6 +110,13 @@ def lane_wise(method: str, decides: bool):
         return value
 
     return operator
+
+
+def extreme(function, *values):
+    """`min` or `max`, which the compiler takes for tl.minimum and tl.maximum; or a variable of that name."""
+    if function in (min, max) and any(isinstance(value, tl.tensor) for value in values):
+        return (tl.minimum if function is min else tl.maximum)(*values)
+    return function(*values)
 
 
 def lane_wise_not(value):
