@@ -5,7 +5,6 @@
 prepares the imitation, grades the attacks of `WALLS` with the rules switched off, and prints one JSON object: the active
 layers, the score of each attack, the controls' scores and the damage. `test_environments.py` runs all of them.
 
-- root            what the tests usually run as (only as root)
 - user            an ordinary user (made from root; it may read root's files, since Python may live there)
 - no-landlock, no-seccomp, no-uid     one layer taken away
 - docker          root with Docker's capabilities, under a profile that refuses namespaces, mounts and tracing
@@ -28,7 +27,7 @@ ORDINARY = "65532"
 DOCKER = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot,mknod,audit_write,setfcap"
 NAMESPACES = (272, 165, 166, 308, 155, 161, 101, 310, 311, 321, 298)  # unshare mount umount2 setns pivot_root chroot ptrace vm_readv/writev bpf perf
 LANDLOCK = (444, 445, 446)
-SUBSET = "D7 D7b D8 E5 E6 E7 E7b E11 E12 E14 F8 F9 G1 G1b G3 G7 G7b H2 H3 H5 H5b H6 H6b H7 H8 H9 H15 H16 H17 H18 H18b H18c H19 H20 H21 H22 H24 H25 H28 H29"
+SUBSET = "D7 D7b D8 E5 E6 E7 E7b E11 E12 E14 F8 F9 G1 G1b G3 G7 G7b H5b H6 H6b H7 H8 H9 H15 H16 H17 H18 H18b H18c H19 H20 H21 H22 H24 H28 H29"
 WALLS = frozenset(SUBSET.split())
 # System V shared memory needs no file and no process: seccomp alone stops it.
 WITHOUT_SECCOMP = WALLS - {"H28"}
@@ -52,7 +51,6 @@ AS_USER = ("setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups"
            "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")
 IN_DOCKER = ("setpriv", "--bounding-set", "-all," + ",".join(f"+{name}" for name in DOCKER.split(",")))
 ENVIRONMENTS = {
-    "root": Environment(),
     "user": Environment(AS_USER, layers=_layers("limits", "landlock", "seccomp")),
     "no-landlock": Environment(without=("landlock",), layers=_layers("limits", "uid", "seccomp")),
     "no-seccomp": Environment(without=("seccomp",), layers=_layers("limits", "uid", "landlock")),
