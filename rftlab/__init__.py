@@ -22,7 +22,7 @@ _NAMES = {
 _MODULES = {
     "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "corpus", "corpus_tokens", "data_size", "data_size_report", "decoder", "deck_claims", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "notebooks", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
-    "rollout", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks",
+    "rollout", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "turbo_curve",
 }
 
 

@@ -1,7 +1,7 @@
 """Turbo beside transformers: greedy answers one at a time, the same prompts for all, and every answer compared.
 
     python -m rftlab bench turbo          the kernel writer on SmolLM2; prepared once, about 10 minutes on 2 cores
-    python -m rftlab.bench_turbo curve    speed against batch size, measured and predicted -> data/results/turbo/curve.json
+    python -m rftlab.turbo_curve          the same adapter and heads against batch size, measured and predicted
 
 Peers: `generate`, `generate` with prompt_lookup_num_tokens, and `generate` with an assistant model, which is the distilled draft
 model of `rftlab.speculative`. All run in processes of their own, in turns.
