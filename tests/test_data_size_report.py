@@ -150,3 +150,54 @@ def test_every_mean_of_the_readme_comes_out_of_the_files_by_another_way(committe
                 assert math.isclose(float(cell.split()[0]), sum(values) / len(values), abs_tol=0.00501), f"{line}: {size}"
                 checked += 1
     assert checked > 10
+
+
+def notebook_texts():
+    """What the stored outputs of notebook 04 say."""
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "notebooks" / "04_rft_vs_sft.ipynb", as_version=4)
+    return [output.text for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream"]
+
+
+def test_the_notebook_shows_the_tables_and_verdicts_of_the_committed_records(committed):
+    """When records arrive: publish() and `make record NB=04`."""
+    from rftlab import deck_claims
+
+    shown = "\n".join(notebook_texts())
+    for group in committed.groups():
+        assert "\n".join(report_module.table(committed, *group)) in shown, f"the table of {group} is not that of the records"
+    others = {name: Report.load(name) if (records.results_folder() / name).is_dir() else None for name in ("label-noise", "long-run")}
+    noise = {}
+    for one in others["label-noise"].runs if others["label-noise"] else ():
+        noise.setdefault(one.config["noise"], []).append(one)
+    claims = deck_claims.claims(committed, {share: Report(runs) for share, runs in noise.items()}, others["long-run"])
+    for claim in claims:
+        assert str(claim) in shown, f"the notebook's verdict on {claim.name!r} is not that of the records"
+    counted = sum(claim.verdict == "confirmed" for claim in claims)
+    assert f"{counted} of {len(claims)} claims confirmed" in shown
+
+
+def test_every_difference_in_the_notebook_comes_out_of_the_files_by_another_way(committed):
+    """The cell-by-cell lines "size task RFT minus ...": recomputed from the JSON files with numpy and scipy."""
+    import json
+
+    import numpy as np
+    from scipy import stats
+
+    def accuracies(task, arm, size):
+        paths = (records.results_folder() / "data-size").glob(f"tiny-{task}-{arm}-n{size}-seed*.json")
+        return {p.stem.rsplit("seed", 1)[1]: json.loads(p.read_text())["final"]["accuracy"]["mean"] for p in paths}
+
+    lines = re.findall(r"^ +(\d+)  (\w+) +([+-]\d\.\d\d)(?: \[([+-]\d\.\d\d), ([+-]\d\.\d\d)\]|, 1 seed) .*?([a-z-]+): [a-z ]+$",
+                       "\n".join(notebook_texts()), re.MULTILINE)
+    assert len(lines) >= 5
+    for size, task, mean, low, high, other in lines:
+        ours, theirs = accuracies(task, "rft", size), accuracies(task, other, size)
+        values = np.array([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+        assert float(mean) == pytest.approx(values.mean(), abs=0.00501)
+        assert bool(low) == (len(values) > 1)
+        if low:
+            error = max(values.std(ddof=1), 1 / 200) / np.sqrt(len(values))
+            expected = stats.t.interval(0.95, len(values) - 1, values.mean(), error)
+            assert (float(low), float(high)) == pytest.approx(expected, abs=0.00501)
