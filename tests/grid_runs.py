@@ -30,6 +30,16 @@ def begun(folder) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+def saved(folder, name="small") -> dict:
+    """The records of the grid, without clock readings: name -> contents."""
+    return {path.stem: RunRecord.load(path).without_times() for path in (folder / name).glob("*.json")}
+
+
+def failures(folder, name="small") -> dict:
+    """What was noted of the runs that failed: name -> contents."""
+    return {path.stem: json.loads(path.read_text()) for path in (folder / name / "failures").glob("*.json")}
+
+
 def wait_for(condition, seconds=400):
     """Return the condition's first true value. AssertionError when it has none within the time."""
     end = time.monotonic() + seconds
@@ -45,6 +55,8 @@ def run(point, settings) -> RunRecord:
     with open(settings["log"], "a") as log:
         log.write(json.dumps({"arm": arm, "seed": seed, "pid": os.getpid(), "node": node()}) + "\n")
     time.sleep(settings.get("pause", 0))
+    if "gate" in settings:
+        wait_for(Path(settings["gate"]).exists)
     if arm == "bad":
         raise RuntimeError(f"nothing good comes of seed {seed}")
     if arm == "exits":
@@ -58,7 +70,7 @@ def run(point, settings) -> RunRecord:
         return data_size.run({**point, "task": "arithmetic", "model": "tiny"}, settings)
     mean = float("nan") if arm == "nan" else settings.get("accuracy", 0.5 + seed / 100)
     final = {"accuracy": {"mean": mean, "low": 0.4, "high": 0.6, "n": 100}}
-    return RunRecord("?", arm, "counting", "none", point["size"], seed, {k: v for k, v in settings.items() if k != "log"},
+    return RunRecord("?", arm, "counting", "none", point["size"], seed, {k: v for k, v in settings.items() if k not in ("log", "gate")},
                      started="now", seconds=0.1, metrics=[{"step": 1, "accuracy": mean}], final=final)
 
 

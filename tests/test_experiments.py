@@ -1,5 +1,4 @@
 """A grid of runs loses nothing: not when it is killed, not when a run fails, not when a process dies."""
-import json
 import os
 import signal
 import subprocess
@@ -8,22 +7,13 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
-from grid_runs import RUNS, begun, wait_for, write_grid
+from grid_runs import RUNS, begun, failures, saved, wait_for, write_grid
 
 from rftlab import experiments, grids, records
 from rftlab.__main__ import main
 from rftlab.records import RunRecord
 
 DRIVER = "import sys; from rftlab import experiments; sys.exit(experiments.run(sys.argv[1], jobs=int(sys.argv[2]), results=sys.argv[3]))"
-
-
-def saved(folder, name="small") -> dict:
-    """The records of the grid, without clock readings: name -> contents."""
-    return {path.stem: RunRecord.load(path).without_times() for path in (folder / name).glob("*.json")}
-
-
-def failures(folder, name="small") -> dict:
-    return {path.stem: json.loads(path.read_text()) for path in (folder / name / "failures").glob("*.json")}
 
 
 # --- grid files -------------------------------------------------------------------------------------------------------
