@@ -63,8 +63,8 @@ def look_up(answer) -> None:
     """Exercise 4: `look_up(tokens, n, k)`: up to k tokens that followed the latest earlier place of the last n tokens."""
     cases = [
         (([5, 6, 7, 8, 9, 5, 6], 2, 5), [7, 8, 9, 5, 6], "5 6 stood at the start, and 7 8 9 followed."),
-        (([5, 6, 1, 5, 6, 2, 5, 6], 2, 2), [2, 5], "take the latest earlier place, not the first."),
         (([5, 6, 7, 8, 9, 5, 6], 2, 2), [7, 8], "at most k tokens."),
+        (([5, 6, 1, 5, 6, 2, 5, 6], 2, 2), [2, 5], "take the latest earlier place, not the first."),
         (([5, 6, 7, 5, 6], 2, 9), [7, 5, 6], "no more than there are."),
         (([5, 6, 7, 8], 2, 3), [], "the last n tokens themselves are no earlier place."),
         (([5], 2, 3), [], "a text shorter than n has no match."),
