@@ -23,7 +23,7 @@ def solutions():
 
 def test_the_stubs_are_not_attempted():
     _, printed = run_cells(NOTEBOOKS / "04_rft_vs_sft.ipynb", lambda cell: re.search(r"^check\.", cell.source, re.MULTILINE))
-    assert printed.splitlines() == [f"not attempted: {name}" for name in EXERCISES]
+    assert [line for line in printed.splitlines() if "attempted" in line] == [f"not attempted: {name}" for name in EXERCISES]
 
 
 def test_the_solutions_pass(solutions):
