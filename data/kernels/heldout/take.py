@@ -3,7 +3,7 @@
 from rftlab.kernels.inputs import indices
 
 FAMILY = "indexing"
-SHAPES = [[(100,), (190,)], [(1,), (1,)], [(300,), (77,)]]
+SHAPES = [[(100,), (129,)], [(1,), (1,)], [(300,), (77,)]]
 INPUTS = {"index": indices(into=0)}
 
 
