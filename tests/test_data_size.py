@@ -156,9 +156,9 @@ def test_the_arms_are_those_of_the_grid():
 def test_every_arm_has_the_settings_that_it_needs(model):
     grid = grids.load("data-size")
     rates = {**dict.fromkeys(("sft-answers", "sft-solutions", "rejection"), {"sft_lr"}), "sft-rft": {"lr", "sft_lr"},
-             **dict.fromkeys(("rft", "rft-random", "rft-format"), {"lr"})}
+             **dict.fromkeys(("rft", "rft-random", "rft-format"), {"lr"}), "few-shot": {"shots"}}
     missing = {(p["task"], p["arm"], name) for p in grid.select(model=[model])
-               for name in (set(SMALL) - {"lr", "sft_lr"} | rates.get(p["arm"], set())) - set(grid.settings_of(p))}
+               for name in (set(SMALL) - {"lr", "sft_lr", "shots"} | rates.get(p["arm"], set())) - set(grid.settings_of(p))}
     assert missing == set()
 
 
@@ -176,7 +176,7 @@ def test_a_very_small_run_of_each_arm(arm):
     if arm == "sft-rft":
         assert [m["phase"] for m in record.metrics] == ["sft"] * 3 + ["rft"] * 2
     if arm == "few-shot":
-        assert len(record.notes["samples"][0]["prompt"]) == 2 * 6 + 1
+        assert len(record.notes["samples"][0]["prompt"]) == 2 * SMALL["shots"] + 1
     if arm in ("base", "few-shot"):
         assert record.seconds == 0 and (record.final["accuracy"] == record.final["accuracy_before"] or arm == "few-shot")
     else:
