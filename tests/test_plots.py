@@ -204,7 +204,7 @@ def test_long_titles_are_wrapped():
 
 
 def test_colours_are_distinct_and_visible_on_white():
-    assert len(set(plots.PALETTE)) == 7 and len(set(drawing.ARMS.values())) == 9
+    assert len(set(plots.PALETTE)) == 7 and len(set(drawing.ARMS.values())) == len(drawing.ARMS) == 10
     for shade in {*plots.PALETTE, *drawing.ARMS.values()}:
         assert colorsys.rgb_to_hls(*to_rgb(shade))[1] < 0.68
 
