@@ -6,7 +6,6 @@ again at the next start.
 import contextlib
 import importlib
 import json
-import os
 import random
 import tempfile
 import time
@@ -24,10 +23,12 @@ def run_point(grid: Grid, point: dict, results=None, threads=None) -> str | None
 
 
 def compute(grid: Grid, point: dict, threads=None) -> tuple:
-    """Run one point: (record, None), or (None, traceback). threads: for torch, where this process has not imported it yet."""
+    """Run one point: (record, None), or (None, traceback). threads: for torch."""
     try:
         if threads:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
+            import torch
+
+            torch.set_num_threads(threads)  # OMP_NUM_THREADS would come too late in a process that has loaded torch or OpenMP
         record = importlib.import_module(grid.run).run(point, grid.settings_of(point))
         record.experiment = grid.name
         return record, None
