@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from rftlab import evaluate, interactive, records
+from rftlab import evaluate, interactive, lora, records
 
 
 # float16 has no number below 6e-8. Gradients are computed 1024 times as large and divided again: exact, a power of two.
@@ -81,6 +81,7 @@ class Loop:
         try:
             while self.done < self.steps and not self._out_of_patience():
                 start = time.perf_counter()
+                lora.seed_dropout(self.policy.adapters, step_seed(self.record.seed, self.done))
                 yield self.done
                 self.record.seconds += time.perf_counter() - start
                 self.done += 1

@@ -3,7 +3,8 @@
 Differences from PEFT: the sum is kept merged while training. A forward pass is then one plain matmul, rollouts
 cost what the base model costs, and the gradients of A and B come out of the same pass:
     dA = s (dY B)^T X        dB = s dY^T (X A^T)        with s = alpha / rank.
-The frozen W stays beside the merged one, so unmerging is exact, not a subtraction. Files are PEFT's.
+The frozen W stays beside the merged one, so unmerging is exact, not a subtraction. Files are PEFT's. With dropout the sum cannot
+be kept merged in training, W x + s B A drop(x): such a pass costs what PEFT's does; rollouts stay merged.
 """
 import json
 import math
@@ -20,15 +21,19 @@ ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """rank, alpha (the update is scaled by alpha / rank) and the names of the linear layers that get adapters."""
+    """rank, alpha (the update is scaled by alpha / rank), the names of the linear layers that get adapters, and the share of their
+    inputs that is dropped in training passes."""
 
     rank: int = 16
     alpha: float = 32
     target_modules: tuple = ALL_LINEAR
+    dropout: float = 0.0
 
     def __post_init__(self):
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a share from 0 to below 1, got {self.dropout}")
 
 
 class _Merged(torch.autograd.Function):
@@ -52,9 +57,12 @@ class _Merged(torch.autograd.Function):
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer with an adapter: A is (rank, in), B is (out, rank), both float32."""
+    """A frozen linear layer with an adapter: A is (rank, in), B is (out, rank), both float32.
 
-    def __init__(self, base: nn.Linear, spec: LoraSpec, generator: torch.Generator):
+    noise: the generator that dropout draws from. Dropout acts where gradients are recorded, and nowhere else.
+    """
+
+    def __init__(self, base: nn.Linear, spec: LoraSpec, generator: torch.Generator, noise: torch.Generator | None = None):
         super().__init__()
         self.base, self.scale = base.requires_grad_(False), spec.alpha / spec.rank
         A = torch.empty(spec.rank, base.in_features)
@@ -63,7 +71,7 @@ class LoraLinear(nn.Module):
         device = base.weight.device
         self.A = nn.Parameter(A.to(device))
         self.B = nn.Parameter(torch.zeros(base.out_features, spec.rank, device=device))
-        self.merged = None
+        self.merged, self.dropout, self.noise = None, spec.dropout, noise
 
     @property
     def weight(self):
@@ -80,9 +88,16 @@ class LoraLinear(nn.Module):
     def unmerge(self):
         self.merged = None
 
+    def drop(self, x):
+        """x with a share of its elements set to 0 and the others enlarged, so that the mean stays."""
+        kept = torch.rand(x.shape, generator=self.noise, device=x.device) >= self.dropout
+        return x * kept / (1 - self.dropout)
+
     def forward(self, x):
-        if self.merged is None:
-            update = F.linear(F.linear(x.to(self.A.dtype), self.A), self.B)
+        dropped = self.dropout > 0 and torch.is_grad_enabled()
+        if self.merged is None or dropped:
+            inputs = self.drop(x) if dropped else x
+            update = F.linear(F.linear(inputs.to(self.A.dtype), self.A), self.B)
             return self.base(x) + (self.scale * update).to(x.dtype)
         if not torch.is_grad_enabled():
             return F.linear(x, self.merged, self.base.bias)
@@ -102,10 +117,11 @@ def attach(model: nn.Module, spec: LoraSpec, seed: int = 0) -> dict[str, LoraLin
     if not found:
         raise ValueError(f"no linear layer of this model is named one of {', '.join(spec.target_modules)}; "
                          "give LoraSpec(target_modules=...) the names that it has")
+    noise = torch.Generator(found[0][1].weight.device).manual_seed(seed) if spec.dropout else None
     adapters = {}
     for name, linear in found:
         parent, child = name.rpartition(".")[::2]
-        adapters[name] = LoraLinear(linear, spec, generator)
+        adapters[name] = LoraLinear(linear, spec, generator, noise)
         setattr(model.get_submodule(parent), child, adapters[name])
     merge(adapters)
     return adapters
@@ -115,6 +131,12 @@ def merge(adapters: dict[str, LoraLinear]) -> None:
     """Bring every merged weight up to date; call it after each optimizer step."""
     for adapter in adapters.values():
         adapter.merge()
+
+
+def seed_dropout(adapters: dict[str, LoraLinear], seed: int) -> None:
+    """What dropout draws from here on depends on `seed` alone: a resumed run draws what the run that never stopped drew."""
+    for noise in {id(a.noise): a.noise for a in adapters.values() if a.noise is not None}.values():
+        noise.manual_seed(seed)
 
 
 def unmerge(adapters: dict[str, LoraLinear]) -> None:
@@ -157,7 +179,7 @@ def save(adapters: dict[str, LoraLinear], spec: LoraSpec, folder, base_name: str
         tensors[f"base_model.model.{name}.lora_B.weight"] = adapter.B.detach().cpu().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_name, "bias": "none",
-              "r": spec.rank, "lora_alpha": spec.alpha, "lora_dropout": 0.0, "inference_mode": True,
+              "r": spec.rank, "lora_alpha": spec.alpha, "lora_dropout": spec.dropout, "inference_mode": True,
               "target_modules": list(spec.target_modules)}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -171,7 +193,8 @@ def read_spec(folder) -> LoraSpec:
     odd = [k for k in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)]
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
         raise ValueError(f"{path} is not a plain LoRA adapter ({odd or config.get('peft_type')}); load it with PEFT instead")
-    return LoraSpec(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"])))
+    return LoraSpec(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"])),
+                    config.get("lora_dropout", 0.0))
 
 
 @torch.no_grad()
