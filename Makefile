@@ -7,12 +7,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV = .venv/bin/python
 
-.PHONY: help setup course lab test record clean clean-all
+.PHONY: help setup course lab test newest record clean clean-all
 
 help:
 	@echo "make course         set up .venv, run every notebook, show the results"
 	@echo "make lab            set up .venv, open the notebooks in JupyterLab"
 	@echo "make test           set up .venv, run the unit tests and check every notebook against its stored results"
+	@echo "make newest         check every keyword that the course passes against the newest TRL, PEFT, transformers, datasets and Unsloth"
 	@echo "make record NB=01   run notebook 01 from a fresh kernel and store its outputs"
 	@echo "make clean          remove what runs left behind (build/); clean-all: .venv too"
 
@@ -28,6 +29,12 @@ lab: setup
 # One pytest run, whose closing line is the last. Notebooks run one after another: training uses all threads.
 test: setup
 	$(VENV) -m pytest --nbval --durations=10 --basetemp=build/pytest tests notebooks
+
+# The packages are read and never imported or mixed with those of .venv.
+newest: setup
+	rm -rf build/newest
+	$(VENV) -m pip install --quiet --no-deps --target build/newest trl peft transformers datasets accelerate unsloth unsloth_zoo
+	$(VENV) -m rftlab.keywords --packages build/newest
 
 record: setup
 	@$(VENV) -m rftlab.notebooks record $(NB)
