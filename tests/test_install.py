@@ -78,6 +78,16 @@ def test_nothing_is_left_outside(fake_pip):
     assert not os.path.exists(os.path.join(venv, "tmp"))
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_unsloth_is_optional_and_comes_without_its_dependencies(code, fake_pip):
+    venv = fake_pip("no matching wheel", code)
+    remark = install.install_unsloth(venv)
+    asked = open(os.path.join(venv, "arguments")).read().split()
+    assert "--no-deps" in asked and set(install.UNSLOTH) <= set(asked)
+    assert (remark == "") == (code == 0)
+    assert code == 0 or ("notebook 11" in remark and "--no-deps unsloth==" in remark)
+
+
 def test_the_stamp_follows_what_is_installed_and_where(tmp_path, monkeypatch):
     (tmp_path / "rftlab").mkdir()
     for name in ("pyproject.toml", "constraints.txt", "rftlab/install.py"):
