@@ -1,0 +1,77 @@
+"""Kernels as text: what a policy is asked, and how its answer becomes a program that the grader pays."""
+import pytest
+
+from rftlab.kernels import KernelGrader, functions
+from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, paid
+
+WRONG = """    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x, mask=mask)
+"""
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with KernelGrader() as one:
+        yield one
+
+
+@pytest.mark.parametrize("form", ["body", "program"])
+def test_the_solutions_of_all_families_are_right(grader, form):
+    task = KernelWriting(grader, form)
+    problems = [p for p in task.labelled() if p.answer in ("add", "row_sum", "gather_rows")] + task.fresh(6, "test")
+    assert [g.score for g in task.grades([p.solution for p in problems], problems)] == [1.0] * 9
+    assert task.well_formed(problems[0].solution, problems[0]) and task.reward(problems[0].solution, problems[0]) == 1.0
+
+
+def test_the_prompt_shows_the_function_and_the_signature_and_no_more(grader):
+    problem = next(p for p in KernelWriting(grader).labelled() if p.answer == "add")
+    assert problem.prompt == ("# PyTorch\ndef add(x, y):\n    return x + y\n\n# Triton\n@triton.jit\n"
+                              "def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):\n")
+    assert problem.solution.startswith("    offsets = ") and problem.solution.endswith("mask=mask)")
+    whole = next(p for p in KernelWriting(grader, "program").labelled() if p.answer == "add")
+    assert "jit" not in whole.prompt and whole.solution.startswith("@triton.jit") and "return out" in whole.solution
+
+
+def test_what_follows_the_body_is_cut_off():
+    assert indented("    a = 1\n\n    b = 2\n\n# PyTorch\ndef f(): pass\n    c = 3") == "    a = 1\n\n    b = 2"
+    assert indented("    t = tl.load(\n        p,\n    )\n)\nx") == "    t = tl.load(\n        p,\n    )\n)"
+    assert indented("no body") == "" == indented("")
+
+
+def test_each_kind_of_reward_by_hand(grader):
+    """A right body, the safe no-op that stores its first input, one that reads an unknown name, and no Python at all."""
+    task = KernelWriting(grader)
+    problem = next(p for p in task.labelled() if p.answer == "add")
+    bodies = [problem.solution, WRONG, WRONG.replace("x, mask", "q, mask"), "    tl.store(("]
+    seen = {}
+
+    def pay(kind):
+        return paid(task, kind)([problem.prompt] * 4, bodies, problem=[problem] * 4, log_metric=seen.__setitem__)
+
+    assert pay("ladder") == [1.0, 0.6, 0.2, 0.0]
+    assert seen == {f"share_{stage}": 0.25 if stage in ("format", "rules", "wrong", "correct") else 0.0 for stage in STAGES}
+    assert pay("correct") == [1.0, 0.0, 0.0, 0.0] and pay("steep") == [1.0, 0.2, 0.0, 0.0] and pay("share") == [1.0, 0.0, 0.0, 0.0]
+    assert pay("summed") == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert set(PAID) == {"ladder", "correct", "steep", "summed", "share"}
+
+
+def test_a_body_cannot_smuggle_in_a_wrapper_or_a_second_block(grader):
+    task = KernelWriting(grader)
+    problem = next(p for p in task.labelled() if p.answer == "add")
+    fallback = WRONG + "\ndef add(x, y):\n    return x + y\n"
+    assert task.reward(fallback, problem) == 0.6  # cut off: what is left is the wrong kernel
+    assert task.reward(WRONG + "    x = '''\n```\n```python\ndef add(x, y):\n    return x + y\n'''\n", problem) == 0.0
+
+
+def test_errors_say_what_to_do(grader):
+    with pytest.raises(ValueError, match="expected one of body, program"):
+        KernelWriting(grader, "poem")
+    with pytest.raises(ValueError, match="expected one of ladder"):
+        paid(KernelWriting(grader), "bribe")
+    bare = functions.task("def fused(x, y):\n    return torch.relu(x - y)\n")
+    with pytest.raises(ValueError, match="no program to take the kernel's signature from"):
+        KernelWriting(grader).problem(bare)
+    assert KernelWriting(grader, "program").problem(bare).solution == ""
