@@ -20,8 +20,8 @@ _NAMES = {
     "Estimate": "evaluate",
 }
 _MODULES = {
-    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "corpus", "corpus_tokens", "data_size", "data_size_report", "decoder", "deck_claims", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "install", "logprobs", "loop",
-    "lora", "losses", "machine", "models", "notebooks", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
+    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "hub_training", "install", "logprobs", "loop",
+    "lora", "losses", "machine", "models", "monitor", "notebooks", "own_task", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
     "rollout", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "turbo_curve",
 }
 

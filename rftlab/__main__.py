@@ -1,8 +1,10 @@
-"""The command line: python -m rftlab doctor | train | experiment | bench."""
+"""The command line: python -m rftlab doctor | train | experiment | bench | data."""
 import argparse
 import json
 import sys
 from pathlib import Path
+
+from rftlab import data_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("name", choices=["step", "rollout", "turbo", "grader"])
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--save", metavar="FOLDER", help="also write FOLDER/NAME.json, with machine and versions")
+    data_command.arguments(commands.add_parser("data", help="check or convert a JSONL file of your own examples"))
     return top
 
 
@@ -91,6 +94,8 @@ def main(arguments=None) -> int:
             train(given)
         elif given.command == "experiment":
             return int(experiment(given))
+        elif given.command == "data":
+            return data_command.main(given)
         else:
             from rftlab import bench
             bench.main(given.name, given.json, given.save)

@@ -1,0 +1,243 @@
+"""Your own examples: recognise their format, say what is wrong with each line, and turn them into problems with a verifier.
+
+Five formats, one JSON object a line, any further keys are columns for the verifier ("answer" is the usual one):
+
+    text         {"text": "### Instruction:\\n2 + 3 =\\n\\n### Response:\\n5"}     without headings, the whole text is the question
+    instruction  {"instruction": "Add.", "input": "2 and 3", "output": "5"}        Alpaca; `system` and `history` may stand beside
+    sharegpt     {"conversations": [{"from": "human", "value": "2 + 3 ="}, {"from": "gpt", "value": "5"}]}
+    chatml       {"messages": [{"role": "user", "content": "2 + 3 ="}, {"role": "assistant", "content": "5"}]}
+    prompt       {"prompt": "2 + 3 =", "answer": "5"}                              TRL's; a string or messages, `completion` if any
+
+All become chat messages, which the model's own chat template renders. Reinforcement needs no completion: one that is there
+becomes the problem's solution, and its answer where no column "answer" says it. Nothing is dropped: each line becomes a row or a fault.
+"""
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rftlab.tasks import Problem
+
+FORMATS = ("text", "instruction", "sharegpt", "chatml", "prompt")
+KEYS = {"text": ("text",), "instruction": ("instruction", "input", "output", "system", "history"),
+        "sharegpt": ("conversations",), "chatml": ("messages",), "prompt": ("prompt", "completion")}
+SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+HEADINGS = {"system": "### System:", "user": "### Instruction:", "assistant": "### Response:"}
+_HEADING = re.compile(r"^### (System|Instruction|Response):[ \t]*\n?", re.MULTILINE)
+_ROLE = {"System": "system", "Instruction": "user", "Response": "assistant"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one line."""
+
+    line: int
+    field: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, {self.field}: {self.found}; expected {self.expected}"
+
+
+class Malformed(ValueError):
+    """A row that is in none of the formats, or in one and broken; `field`, `found` and `expected` say how."""
+
+    def __init__(self, field, found, expected):
+        super().__init__(f"{field}: {found}; expected {expected}")
+        self.field, self.found, self.expected = field, found, expected
+
+
+@dataclass(frozen=True)
+class Row:
+    """One good line. prompt: the messages up to the last user turn; completion: the text of the turn after it, or None."""
+
+    line: int
+    format: str
+    messages: list
+    columns: dict
+
+    @property
+    def prompt(self) -> list:
+        return self.messages[:-1] if self.messages[-1]["role"] == "assistant" else self.messages
+
+    @property
+    def completion(self) -> str | None:
+        return self.messages[-1]["content"] if self.messages[-1]["role"] == "assistant" else None
+
+    @property
+    def problem(self) -> Problem:
+        """As the tasks of the course have it: `prompt` is a string where there is but one turn, else the messages."""
+        answer = self.columns.get("answer")
+        prompt = self.prompt[0]["content"] if len(self.prompt) == 1 else self.prompt
+        return Problem(prompt, (self.completion or "").strip() if answer is None else str(answer), self.completion or "",
+                       {k: v for k, v in self.columns.items() if k != "answer"})
+
+
+@dataclass
+class Examples:
+    """What a file holds: `rows` that can be used and `faults` that cannot; every line that is not blank is one of them."""
+
+    source: str
+    rows: list = field(default_factory=list)
+    faults: list = field(default_factory=list)
+
+    @property
+    def problems(self) -> list:
+        return [row.problem for row in self.rows]
+
+    def usable(self) -> "Examples":
+        """Itself, when no line is at fault; else ValueError naming the first three. Training on half a file is a choice: `.rows`."""
+        if self.faults:
+            shown = "\n  ".join(map(str, self.faults[:3]))
+            raise ValueError(f"{len(self.faults)} of {len(self.faults) + len(self.rows)} lines of {self.source} cannot be used:\n"
+                             f"  {shown}\nMend them, or take only the good ones with .rows")
+        return self
+
+
+def load(path) -> Examples:
+    """Read a JSONL file. Raises FileNotFoundError; whatever is wrong inside becomes a fault."""
+    raw = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
+    examples = Examples(str(path))
+    for number, line in enumerate(raw.split("\n"), 1):
+        if line.strip():
+            try:
+                _take(examples, number, json.loads(line))
+            except json.JSONDecodeError as error:
+                what = "one JSON object a line" if number > 1 or line.strip() not in "[{" else (
+                    "one JSON object a line (JSONL), not one document over several lines")
+                examples.faults.append(Fault(number, f"character {error.pos + 1}", f"no JSON ({error.msg})", what))
+    return examples
+
+
+def parse(rows, source="rows") -> Examples:
+    """The same for dicts that are already in memory, a `datasets.Dataset` for example; the first one is line 1."""
+    examples = Examples(source)
+    for number, row in enumerate(rows, 1):
+        _take(examples, number, {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row)
+    return examples
+
+
+def _take(examples, number, row) -> None:
+    try:
+        kind = recognise(row)
+        examples.rows.append(Row(number, kind, messages(row, kind), {k: v for k, v in row.items() if k not in KEYS[kind]}))
+    except Malformed as wrong:
+        examples.faults.append(Fault(number, wrong.field, wrong.found, wrong.expected))
+
+
+def recognise(row) -> str:
+    """Which of FORMATS a row is in. Raises Malformed for none, or for more than one."""
+    if not isinstance(row, dict):
+        raise Malformed("the line", f"a {type(row).__name__}", 'an object, {"prompt": ..., "answer": ...} for example')
+    found = [name for name in FORMATS if KEYS[name][0] in row]
+    if len(found) != 1:
+        what = " and ".join(found) if found else "only " + (", ".join(map(str, row)) or "nothing")
+        raise Malformed("keys", what, "exactly one of " + ", ".join(KEYS[name][0] for name in FORMATS))
+    return found[0]
+
+
+def messages(row, kind=None) -> list:
+    """The row as chat messages, [{"role": "system" | "user" | "assistant", "content": text}, ...]. Raises Malformed."""
+    kind = kind or recognise(row)
+    value = row[KEYS[kind][0]]
+    if kind == "text":
+        said = _from_text(_string("text", value))
+    elif kind == "instruction":
+        said = _from_instruction(row)
+    elif kind == "prompt":
+        said = [("prompt", "user", value)] if isinstance(value, str) else _turns("prompt", value, "role", "content")
+        if row.get("completion") is not None:
+            done = row["completion"]
+            said += [("completion", "assistant", done)] if isinstance(done, str) else _turns("completion", done, "role", "content")
+    else:
+        said = _turns(KEYS[kind][0], value, *(("from", "value") if kind == "sharegpt" else ("role", "content")))
+    return _checked(said)
+
+
+def convert(row, to, kind=None) -> dict:
+    """The row in another format, its other columns kept. Raises Malformed, also where that format cannot say it."""
+    kind = kind or recognise(row)
+    said, rest = messages(row, kind), {k: v for k, v in row.items() if k not in KEYS[kind]}
+    if to not in FORMATS:
+        raise ValueError(f"to={to!r}; expected one of {', '.join(FORMATS)}")
+    if set(KEYS[to]) & set(rest):
+        raise Malformed(", ".join(set(KEYS[to]) & set(rest)), f"a column of that name, which {to} uses itself", "another name for it")
+    return {**_write(said, to), **rest}
+
+
+def _write(said, to) -> dict:
+    if to == "chatml":
+        return {"messages": said}
+    if to == "sharegpt":
+        names = {"user": "human", "assistant": "gpt", "system": "system"}
+        return {"conversations": [{"from": names[m["role"]], "value": m["content"]} for m in said]}
+    if to == "prompt":
+        last = said[-1]["role"] == "assistant"
+        prompt = said[:-1] if last else said
+        return {"prompt": prompt[0]["content"] if len(prompt) == 1 else prompt, **({"completion": said[-1]["content"]} if last else {})}
+    if to == "text":
+        for m in said:
+            if _HEADING.search(m["content"]):
+                raise Malformed("text", "a turn that itself contains a heading", "turns without `### Instruction:` and the like")
+        return {"text": "\n\n".join(f"{HEADINGS[m['role']]}\n{m['content']}" for m in said)}
+    system, turns = (said[0]["content"], said[1:]) if said[0]["role"] == "system" else (None, said)
+    pairs = [(turns[i]["content"], turns[i + 1]["content"] if i + 1 < len(turns) else "") for i in range(0, len(turns), 2)]
+    row = {"instruction": pairs[-1][0], "input": "", "output": pairs[-1][1]}
+    return {**row, **({"system": system} if system else {}), **({"history": [list(p) for p in pairs[:-1]]} if pairs[1:] else {})}
+
+
+def _from_text(text) -> list:
+    marks = list(_HEADING.finditer(text))
+    if not marks:
+        return [("text", "user", text)]
+    if text[:marks[0].start()].strip():
+        raise Malformed("text", f"words before the first heading ({text.strip()[:30]!r})", "the text to begin with a heading, or to have none")
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    said = [(f"text, {m.group().strip()}", _ROLE[m[1]], text[m.end():end].strip("\n")) for m, end in zip(marks, ends)]
+    return said[:-1] if len(said) > 1 and said[-1][1] == "assistant" and not said[-1][2].strip() else said
+
+
+def _from_instruction(row) -> list:
+    said = [("system", "system", row["system"])] if row.get("system") else []
+    for pair in row.get("history") or []:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise Malformed("history", repr(pair)[:40], "pairs [question, answer]")
+        said += [("history", "user", pair[0]), ("history", "assistant", pair[1])]
+    question, more = _string("instruction", row["instruction"]), _string("input", row.get("input") or "")
+    said.append(("instruction", "user", f"{question}\n\n{more}" if more.strip() else question))
+    return said + ([("output", "assistant", row["output"])] if row.get("output") not in (None, "") else [])
+
+
+def _turns(name, value, who, what) -> list:
+    if not isinstance(value, list) or not value:
+        raise Malformed(name, "an empty list" if value == [] else f"a {type(value).__name__}", f'a list of {{"{who}": ..., "{what}": ...}}')
+    said = []
+    for i, turn in enumerate(value):
+        if not isinstance(turn, dict) or who not in turn or what not in turn:
+            raise Malformed(f"{name}[{i}]", repr(turn)[:40], f'the keys "{who}" and "{what}"')
+        role = turn[who] if who == "role" else SHAREGPT.get(str(turn[who]), turn[who])
+        said.append((f"{name}[{i}]", role, turn[what]))
+    return said
+
+
+def _checked(said) -> list:
+    """Messages, after a look at roles, order and emptiness."""
+    for i, (name, role, content) in enumerate(said):
+        if role not in ("system", "user", "assistant"):
+            raise Malformed(name, f"the role {role!r}", "system, user or assistant (ShareGPT: system, human, gpt)")
+        if not _string(name, content).strip():
+            raise Malformed(name, "nothing but blanks", "some text")
+        before = said[i - 1][1] if i else None
+        allowed = {None: ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user",)}[before]
+        if role not in allowed:
+            raise Malformed(name, f"a turn of {role} " + (f"after one of {before}" if before else "at the start"), " or ".join(allowed))
+    if said[-1][1] == "system":
+        raise Malformed(said[-1][0], "no question", "a turn of the user")
+    return [{"role": role, "content": content} for _, role, content in said]
+
+
+def _string(name, value) -> str:
+    if not isinstance(value, str):
+        raise Malformed(name, f"a {type(value).__name__}", "a string")
+    return value

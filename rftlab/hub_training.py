@@ -1,0 +1,196 @@
+"""The same tasks, rewards and problems through the libraries that everybody uses: TRL's trainers, with or without Unsloth.
+
+    policy = hub_training.load("tiny", method="lora")
+    trainer = hub_training.grpo_trainer(policy, rewards.verifier(task), task.train(16), steps=20)
+    trainer.train()
+    policy.generate(["What is 34 + 58?"])
+
+Unsloth is taken where it can be imported; on a CPU it has a back end of its own, which is stock transformers, PEFT and TRL with
+other defaults. RFTLAB_BACKEND=transformers goes without. What differs from TRL's defaults, and why: a constant learning rate and no
+weight decay (as `rftlab.grpo`), clip_high 0.28 (DAPO), no gradient checkpointing on a CPU, and nothing is reported or downloaded.
+"""
+import contextlib
+import functools
+import io
+import os
+import warnings
+from dataclasses import asdict, dataclass
+
+from rftlab import machine, models
+
+METHODS = ("full", "lora", "qlora")
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # all of them: attention alone is worse
+PRECISION = {"cpu": {"use_cpu": True, "bf16": False}, "t4": {"fp16": True, "bf16": False}, "h100": {"bf16": True}}
+
+
+@functools.cache
+def backend() -> str:
+    """"unsloth" where it imports, else "transformers". $RFTLAB_BACKEND overrides. Call it before transformers is used."""
+    asked = os.environ.get("RFTLAB_BACKEND", "")
+    if asked not in ("", "unsloth", "transformers"):
+        raise ValueError(f"RFTLAB_BACKEND={asked!r}; expected unsloth or transformers")
+    if asked != "transformers":
+        os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # it would send them
+        try:
+            with _quiet():
+                import unsloth  # noqa: F401
+            return "unsloth"
+        except (ImportError, NotImplementedError, RuntimeError) as error:
+            if asked:
+                raise ValueError(f"RFTLAB_BACKEND=unsloth, but it cannot be imported: {error}\n{machine.INSTALL_UNSLOTH}") from error
+    return "transformers"
+
+
+@dataclass
+class HubPolicy(models.Policy):
+    """A policy whose model transformers' own `generate` runs, adapters and quantisation included."""
+
+    method: str = "lora"
+    backend: str = "transformers"
+
+    def generate(self, prompts, max_new_tokens=32, temperature=0.0, seed=0, batch=64) -> list[str]:
+        """One completion for each prompt; greedy at temperature 0."""
+        import torch
+
+        texts, training = [], self.model.training
+        self.model.eval()
+        torch.manual_seed(seed)
+        how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+        for first in range(0, len(prompts), batch):
+            ids, mask = self.encode(prompts[first:first + batch])
+            with torch.no_grad():
+                out = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, use_cache=True,
+                                          pad_token_id=self.pad_id, eos_token_id=sorted(self.end_ids), **how)
+            texts += self.tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
+        self.model.train(training)
+        return texts
+
+    def save(self, folder) -> None:
+        """Adapters in PEFT's format, or the whole model; the tokenizer beside them."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load(name="tiny", method="lora", rank=16, seed=0, max_length=1024) -> HubPolicy:
+    """Load "tiny", "smollm2", a folder or a hub id, ready to be trained by `method`.
+
+    full: all weights. lora: adapters of `rank`, alpha twice that, on all linear layers. qlora: the same over weights in 4 bits (NF4),
+    which needs bitsandbytes. float32 on a CPU. Raises ValueError for an unknown method or model.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}; expected one of {', '.join(METHODS)}")
+    kind, source = backend(), models._source(name)
+    with _quiet():
+        try:
+            model, tokenizer = (_with_unsloth if kind == "unsloth" else _plainly)(source, method, rank, seed, max_length)
+        except (OSError, ImportError) as error:
+            raise ValueError(f"cannot load {name!r} by {method} with {kind}: {str(error).splitlines()[0]}") from error
+    if not tokenizer.chat_template:
+        raise ValueError(f"{name!r} has no chat template: it is a base model; choose its instruct variant")
+    tokenizer.padding_side = "left"
+    return HubPolicy(str(name), model, tokenizer, folder=source, method=method, backend=kind)
+
+
+def _dtype():
+    import torch
+
+    return getattr(torch, "float32" if machine.device() == "cpu" else machine.fast_dtype())
+
+
+def _with_unsloth(source, method, rank, seed, max_length):
+    from unsloth import FastLanguageModel
+
+    on_cpu = machine.device() == "cpu"
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=source, max_seq_length=max_length, dtype=_dtype(), load_in_4bit=method == "qlora",
+        full_finetuning=method == "full", fast_inference=False)
+    if method != "full":
+        model = FastLanguageModel.get_peft_model(
+            model, r=rank, lora_alpha=2 * rank, lora_dropout=0.0, bias="none", target_modules=list(LINEAR), random_state=seed,
+            use_gradient_checkpointing=False if on_cpu else "unsloth")
+    return model, tokenizer
+
+
+def _plainly(source, method, rank, seed, max_length):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    how = {}
+    if method == "qlora":
+        how["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=_dtype())
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=_dtype(), **how).to(machine.device())
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_length)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if method != "full":
+        torch.manual_seed(seed)
+        model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, bias="none",
+                                                 target_modules=list(LINEAR), task_type="CAUSAL_LM"))
+    return model, tokenizer
+
+
+def dataset(problems, completions=False):
+    """A `datasets.Dataset`: `prompt` as chat messages, `problem` for the verifier, `answer` for a reward that reads that column.
+
+    completions=True: `prompt` and `completion` only, for supervised training on the solutions.
+    """
+    from datasets import Dataset
+
+    rows = []
+    for one in problems:
+        prompt = [{"role": "user", "content": one.prompt}] if isinstance(one.prompt, str) else one.prompt
+        said = [{"role": "assistant", "content": one.solution or one.answer}]
+        rows.append({"prompt": prompt, "completion": said} if completions else
+                    {"prompt": prompt, "answer": one.answer, "problem": asdict(one)})
+    return Dataset.from_list(rows)
+
+
+def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_step=8, group_size=8, max_new_tokens=32,
+                 temperature=1.0, lr=None, kl_coef=0.0, clip_low=0.2, clip_high=0.28, callbacks=(), output="build/trl", **settings):
+    """TRL's GRPOTrainer with the settings of `rftlab.grpo.train`, one optimizer step a rollout; not started yet.
+
+    reward_funcs: one function or several, in TRL's signature, `async def` too. settings: further fields of GRPOConfig, which win.
+    """
+    with _quiet():
+        from trl import GRPOConfig, GRPOTrainer
+
+        config = GRPOConfig(
+            output_dir=str(output), max_steps=steps, seed=seed, num_generations=group_size, max_completion_length=max_new_tokens,
+            per_device_train_batch_size=prompts_per_step * group_size, temperature=temperature, beta=kl_coef, epsilon=clip_low,
+            epsilon_high=clip_high, loss_type="dapo", **{**_common(policy, lr), **settings})
+        return _ready(GRPOTrainer(model=policy.model, reward_funcs=reward_funcs, args=config, train_dataset=dataset(problems),
+                                  processing_class=policy.tokenizer, callbacks=list(callbacks)))
+
+
+def sft_trainer(policy, problems, *, steps, seed=0, prompts_per_step=8, lr=None, callbacks=(), output="build/trl", **settings):
+    """TRL's SFTTrainer on the problems' solutions (answers where there is none); the prompt is not trained on; not started yet."""
+    with _quiet():
+        from trl import SFTConfig, SFTTrainer
+
+        config = SFTConfig(output_dir=str(output), max_steps=steps, seed=seed, per_device_train_batch_size=prompts_per_step,
+                           **{**_common(policy, lr), **settings})
+        return _ready(SFTTrainer(model=policy.model, args=config, train_dataset=dataset(problems, completions=True),
+                                 processing_class=policy.tokenizer, callbacks=list(callbacks)))
+
+
+def _common(policy, lr) -> dict:
+    return {"learning_rate": lr or (3e-4 if policy.method == "full" else 2e-4), "lr_scheduler_type": "constant", "weight_decay": 0.0,
+            "max_grad_norm": 1.0, "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "dataloader_pin_memory": False, "gradient_checkpointing": machine.device() != "cpu", **PRECISION[machine.profile()]}
+
+
+def _ready(trainer):
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # it prints every entry of the log; `rftlab.monitor` keeps them
+    return trainer
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the banners of the libraries, which name versions and threads. What they raise passes."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

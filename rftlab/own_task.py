@@ -1,0 +1,111 @@
+"""Your own examples and your own reward as a task, so that everything that trains and measures the course's tasks does yours.
+
+    def right(completion, problem):
+        return float(problem.answer in completion)
+
+    task = own_task(data.load("mine.jsonl").usable().problems, right)
+    task.train(16), task.test(4), task.reward("5", task.test(1)[0])
+"""
+import hashlib
+import math
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rftlab.tasks import Problem
+
+# What policies really write, sooner or later. A reward function meets all of it in its first hour.
+ODD_COMPLETIONS = ("", " ", "\n", "0", "-", ".", "1" * 5000, "9" * 400 + "/0", "(" * 2000, "<answer></answer>", "</answer><answer>",
+                   "\x00", "\ud7ff\u0661\U0001f600", "null", "nan", "inf", "```python\n", "{'a': ", "1e999999", "5 " * 2000)
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """A task made of examples. `verify(completion, problem)` is your reward; a problem has .prompt, .answer, .solution, .info."""
+
+    name: str
+    verify: Callable
+    train_problems: tuple
+    test_problems: tuple
+
+    def train(self, n: int | None = None, seed: int = 0) -> list[Problem]:
+        """n training problems in an order that `seed` draws, all by default; a smaller n with the same seed gives the first of them."""
+        order = list(self.train_problems)
+        random.Random(f"own {seed}").shuffle(order)
+        return _first(order, n, "training")
+
+    def validation(self, n: int) -> list[Problem]:
+        """None: few examples are not divided in three. ValueError for n above 0."""
+        return _first([], n, "validation")
+
+    def test(self, n: int | None = None) -> list[Problem]:
+        """The first n held-out problems, all by default."""
+        return _first(list(self.test_problems), n, "test")
+
+    def reward(self, completion: str, problem: Problem) -> float:
+        """What `verify` says, as a number. Raises ValueError, naming the completion, where it fails or says no number."""
+        try:
+            value = float(self.verify(completion, problem))
+        except Exception as error:
+            raise ValueError(f"your reward function failed with {type(error).__name__}: {error}\n  on the completion {completion!r:.80} "
+                             f"to {problem.prompt!r:.80}; a policy may write anything, so return a number for every string") from error
+        if not math.isfinite(value):
+            raise ValueError(f"your reward function returned {value} for {completion!r:.80}; expected a finite number")
+        return value
+
+    def well_formed(self, completion: str, problem: Problem) -> bool:
+        """Whether anything was said: what a right form is, only your reward knows."""
+        return bool(completion.strip())
+
+
+def own_task(problems, verify, test=0.2, name="own") -> OwnTask:
+    """Divide problems into training and held-out ones. test: a share, or a list of problems of your own.
+
+    The division is by a hash of the prompt, so that adding examples moves few, and two spellings of one prompt never part.
+    Raises ValueError when a side would be empty, or a given test problem is among the training ones.
+    """
+    problems = list(problems)
+    if isinstance(test, (int, float)):
+        groups = {}
+        for one in problems:
+            groups.setdefault(normal(one.prompt), []).append(one)
+        ranked = sorted(groups, key=lambda key: hashlib.blake2b(key.encode(), digest_size=8).digest())
+        held = {key for key in ranked[:max(1, round(len(ranked) * test))]}
+        test = [one for one in problems if normal(one.prompt) in held]
+        problems = [one for one in problems if normal(one.prompt) not in held]
+    else:
+        test, seen = list(test), {normal(one.prompt) for one in problems}
+        leaked = [one.prompt for one in test if normal(one.prompt) in seen]
+        if leaked:
+            raise ValueError(f"{len(leaked)} of {len(test)} test problems are training problems too, the first is {leaked[0]!r:.80}; "
+                             "take them out of one of the two, or accuracy measures memory")
+    if not problems or not test:
+        raise ValueError(f"{len(problems)} training and {len(test)} test problems: both need at least one; give more examples, or test=[...]")
+    return OwnTask(name, verify, tuple(problems), tuple(test))
+
+
+def normal(prompt) -> str:
+    """A prompt without what does not change its meaning: case, blanks, punctuation but signs, dots and digits' commas."""
+    text = prompt if isinstance(prompt, str) else "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+    return " ".join(re.findall(r"\w+(?:[.,]\w+)*|[^\w\s.,;:!?'\"`]", text.casefold()))
+
+
+def fragile(verify, problems) -> list[str]:
+    """What ODD_COMPLETIONS break: one sentence for each string on which the reward fails or is no number, for the first problem."""
+    task = OwnTask("own", verify, (), ())
+    broken = []
+    for text in ODD_COMPLETIONS:
+        try:
+            task.reward(text, problems[0])
+        except ValueError as error:
+            broken.append(f"{text!r:.30}: {str(error).splitlines()[0]}")
+    return broken
+
+
+def _first(problems, n, which) -> list[Problem]:
+    if n is None:
+        return problems
+    if not 0 <= n <= len(problems):
+        raise ValueError(f"{n} {which} problems were asked for, there are {len(problems)}")
+    return problems[:n]
