@@ -2,7 +2,7 @@
 import pytest
 
 from rftlab.kernels import KernelGrader, functions
-from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, paid
+from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, naive, paid, with_fallback
 
 WRONG = """    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < n
@@ -62,8 +62,34 @@ def test_a_body_cannot_smuggle_in_a_wrapper_or_a_second_block(grader):
     task = KernelWriting(grader)
     problem = next(p for p in task.labelled() if p.answer == "add")
     fallback = WRONG + "\ndef add(x, y):\n    return x + y\n"
-    assert task.reward(fallback, problem) == 0.6  # cut off: what is left is the wrong kernel
-    assert task.reward(WRONG + "    x = '''\n```\n```python\ndef add(x, y):\n    return x + y\n'''\n", problem) == 0.0
+    blocks = WRONG + "    x = '''\n```\n```python\ndef add(x, y):\n    return x + y\n'''\n"
+    assert [g.score for g in task.grades([fallback, blocks], [problem] * 2)] == [0.6, 0.0]  # cut off: the wrong kernel is left
+    assert task.reward(fallback, problem) == 0.0
+
+
+@pytest.mark.parametrize("form", ["body", "program"])
+def test_a_second_turn_shows_the_answer_and_the_reason(grader, form):
+    task = KernelWriting(grader, form)
+    problem = next(p for p in task.labelled() if p.answer == "add")
+    wrong = problem.solution.replace("x + y", "x - y")
+    grade, = task.grades([wrong], [problem])
+    again = task.repair(problem, wrong + "\n\n# PyTorch\ndef more", grade)
+    assert grade.stage == "wrong" and again.prompt.startswith(problem.prompt + wrong) and "more" not in again.prompt
+    assert f"# Refused: {grade.reasons[0]}" in again.prompt and again.prompt.endswith("# Triton, corrected\n" + problem.prompt.split("# Triton\n")[1])
+    assert task.reward(problem.solution, again) == 1.0 and again.answer == "add"
+
+
+def test_a_fallback_is_paid_without_rules_only(grader):
+    task = KernelWriting(grader, "program")
+    problem = next(p for p in task.labelled() if p.answer == "add")
+    hack, seen, reward = with_fallback(problem, "x + y").solution, {}, naive(task)
+    with reward.grader:
+        given = [problem.prompt] * 3, [problem.solution, hack, hack.replace("return x + y", "return x - y")]
+        assert reward(*given, problem=[problem] * 3, log_metric=seen.__setitem__) == [1.0, 1.0, 0.6]
+    assert paid(task)(*given, problem=[problem] * 3) == [1.0, 0.2, 0.2]
+    assert seen == {"share_correct": pytest.approx(1 / 3), "share_hack": pytest.approx(1 / 3)}
+    with pytest.raises(ValueError, match="a wrapper to stand in"):
+        with_fallback(KernelWriting(grader).labelled()[0], "x + y")
 
 
 def test_errors_say_what_to_do(grader):

@@ -10,6 +10,7 @@ task, and only its signature and wrapper reach the model; a function without any
 """
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rftlab.kernels.grader import Grade, KernelGrader
 from rftlab.kernels.tasks import KernelTask, load_kernel_tasks
@@ -61,6 +62,13 @@ class KernelWriting:
         prompt = f"# PyTorch\n{task.source.strip()}\n\n# Triton\n{before}"
         return Problem(prompt, task.name, solution, {"family": task.family, "after": after})
 
+    def repair(self, problem: Problem, completion: str, grade: Grade) -> Problem:
+        """A second turn: the same problem, with an answer and what the grader said of it in front."""
+        reason = (grade.reasons or ["wrong"])[0].split("\n")[0]
+        before = problem.prompt.split("# Triton\n", 1)[1]
+        written = indented(completion) if self.form == "body" else completion.split("# PyTorch")[0].strip()
+        return replace(problem, prompt=f"{problem.prompt}{written}\n\n# Refused: {reason}\n\n# Triton, corrected\n{before}")
+
     def program(self, completion: str, problem: Problem) -> str:
         """The completion as the grader wants it: one block with a whole program."""
         imports = "import torch\nimport triton\nimport triton.language as tl\n\n\n"
@@ -75,11 +83,11 @@ class KernelWriting:
                                  [self.tasks[p.answer] for p in problems], seed)
 
     def reward(self, completion: str, problem: Problem) -> float:
-        """The ladder, 0.0 to 1.0. Raises RuntimeError when the grader itself fails, which no completion can bring about."""
+        """1.0 for a right kernel, else 0.0; the ladder is `paid`. Raises RuntimeError when the grader itself fails, which no completion can bring about."""
         score = self.grades([completion], [problem])[0].score
         if score is None:
             raise RuntimeError(f"the grader failed on a completion for {problem.answer}; start it anew")
-        return score
+        return float(score == 1.0)
 
     def well_formed(self, completion: str, problem: Problem) -> bool:
         """Whether the program has the right form and breaks no rule, right or wrong."""
@@ -137,3 +145,33 @@ def paid(task: KernelWriting, kind: str = "ladder"):
 
     reward.__name__ = f"kernel_{kind}"
     return reward
+
+
+# --- a grader without rules, and what it breeds -----------------------------------------------------------------------------
+
+def naive(task: KernelWriting):
+    """The reward of a grader that asks only whether the values match (the walls stay, the rules are off).
+
+    Its metrics are share_right and share_hack: paid here, and paid by the task's own grader or not. Close `reward.grader` when done.
+    """
+    grader = KernelGrader(rules=False, target=None)
+
+    def reward(prompts, completions, *, problem, step=0, log_metric=None, **columns) -> list[float | None]:
+        programs = [task.program(c, p) for c, p in zip(completions, problem, strict=True)]
+        grades = grader.grade(programs, [task.tasks[p.answer] for p in problem], step or 0)
+        if log_metric:
+            own = task.grades(completions, problem, seed=step or 0)
+            right = [g.score == 1.0 for g in own]
+            log_metric("share_correct", sum(right) / len(right))
+            log_metric("share_hack", sum(g.score == 1.0 and not fine for g, fine in zip(grades, right)) / len(right))
+        return [g.score for g in grades]
+
+    reward.__name__, reward.grader = "kernel_naive", grader
+    return reward
+
+
+def with_fallback(problem: Problem, expression: str) -> Problem:
+    """The problem with a solution that launches its kernel and returns PyTorch's own result. ValueError in the body form."""
+    if "    return out" not in problem.solution:
+        raise ValueError("a fallback needs a wrapper to stand in: use form=\"program\"")
+    return replace(problem, solution=problem.solution.replace("    return out", f"    return {expression}"))

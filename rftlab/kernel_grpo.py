@@ -1,0 +1,139 @@
+"""A language model learns to write Triton kernels: the deck's tutorial with SmolLM2 on a CPU, and what makes it work.
+
+Arms, all but the first after the same warm-up on the 13 labelled tasks (s["passes"] times each):
+
+    base        no training at all
+    sft         the warm-up alone
+    rft         then GRPO, paid by the grader as s["reward"] says, on the 13 prompts and s["unlabelled"] functions without kernels
+    rft-repair  the same, half of the prompts being second turns: a refused answer of the warm model, and the grader's reason
+    rejection   then sampling on the same prompts, and SFT on the model's own right kernels
+
+With s["reward"] = "naive" the grader runs without its rules, as most published ones do: whoever calls PyTorch is paid. s["seeded"]
+of the labelled tasks are shown with such a fallback in place of a kernel (form "program" only, where there is a wrapper to do it in).
+Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`.
+"""
+import time
+from dataclasses import replace
+
+from rftlab import records
+from rftlab.kernel_measure import measure, samples
+
+SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct")
+KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "kl", "length", "loss", "grad_norm", *SHARES,
+        "seconds_rollout", "seconds_reward", "seconds_update")
+FALLBACKS = {"add": "x + y", "mul": "x * y", "relu": "torch.relu(x)", "sigmoid": "torch.sigmoid(x)", "row_sum": "x.sum(dim=-1)"}
+
+
+def run(point, settings) -> records.RunRecord:
+    """One run: a point of the grid -> its record. Any setting can be an axis of the grid."""
+    import rftlab
+    from rftlab.kernels import KernelGrader
+    from rftlab.kernels.writing import KernelWriting
+
+    s = {**settings, **{k: v for k, v in point.items() if k in settings}}
+    policy = rftlab.load_policy(point["model"], lora=rftlab.LoraSpec(s["rank"], 2 * s["rank"]), seed=point["seed"], raw=True)
+    with KernelGrader() as grader:
+        task = KernelWriting(grader, s["form"])
+        record = records.new("kernel-grpo", point["arm"], task.name, policy.name, 13, point["seed"], {**s, **point})
+        started, metrics, texts = time.perf_counter(), [], {}
+        if point["arm"] not in ("base", "sft"):
+            metrics += warm_up(policy, task, s, point["seed"])
+        if point["arm"] != "base":
+            record.final.update({f"{k}_before": v for k, v in measure(policy, task, s).items()})
+            texts["before"] = samples(policy, task, s)
+            metrics += ARMS[point["arm"]](policy, task, s, point, len(metrics))
+        record.seconds = sum(m["seconds"] for m in metrics)
+        record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in metrics]
+        record.final.update(measure(policy, task, s))
+        texts["after"] = samples(policy, task, s)
+        record.notes = {"seconds_in_all": time.perf_counter() - started, "samples": texts}
+    return record
+
+
+def sft_alone(policy, task, s, point, done) -> list[dict]:
+    return warm_up(policy, task, s, point["seed"])
+
+
+def warm_up(policy, task, s, seed) -> list[dict]:
+    """SFT on the 13 labelled tasks; returns its metrics."""
+    from rftlab import sft
+
+    return _timed("sft", 0, lambda **kw: sft.train(
+        policy, task, labelled(task, s), steps=2 * s["passes"], prompts_per_step=7, seed=seed, lr=s["sft_lr"], target="solution",
+        prompts_per_pass=4, **kw))
+
+
+def rft(policy, task, s, point, done, problems=None) -> list[dict]:
+    from rftlab import advantages, grpo
+    from rftlab.kernels.writing import naive, paid
+
+    reward = naive(task) if s["reward"] == "naive" else paid(task, s["reward"])
+    return _timed("rft", done, lambda **kw: grpo.train(
+        policy, task, problems or prompts(task, s, point["seed"]), steps=s["steps"], seed=point["seed"], lr=s["lr"], reward_fn=reward,
+        prompts_per_step=s["prompts_per_step"], group_size=s["group_size"], max_new_tokens=s["max_new_tokens"],
+        temperature=s["temperature"], kl_coef=s["kl_coef"], advantage_fn=getattr(advantages, s["advantage"]),
+        prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], patience=s["patience"], **kw))
+
+
+def rft_repair(policy, task, s, point, done) -> list[dict]:
+    """The second turns are about answers of the warm model, so that they stay the same while it learns."""
+    from rftlab.rollout import rollout
+
+    first = prompts(task, s, point["seed"])
+    texts = rollout(policy, [p.prompt for p in first], 1, s["max_new_tokens"], s["temperature"], seed=point["seed"], max_rows=64).texts
+    second = [task.repair(p, text, g) for p, text, g in zip(first, texts, task.grades(texts, first)) if g.score != 1.0]
+    return rft(policy, task, s, point, done, [p for pair in zip(first, second) for p in pair])
+
+
+def rejection(policy, task, s, point, done) -> list[dict]:
+    """Rounds of sampling as many completions as rft does in s["round"] steps, and SFT on the right ones, each text once."""
+    from rftlab import sft
+    from rftlab.rollout import rollout
+
+    every, own, metrics = prompts(task, s, point["seed"]), {}, []
+    per_round = s["round"] * s["prompts_per_step"]
+    for turn in range(s["steps"] // s["round"]):
+        start = time.perf_counter()
+        batch = [every[(turn * per_round + i) % len(every)] for i in range(per_round)]
+        r = rollout(policy, [p.prompt for p in batch], s["group_size"], s["max_new_tokens"], s["temperature"],
+                    seed=point["seed"] * 1_000_003 + turn, max_rows=64)
+        repeated = [p for p in batch for _ in range(s["group_size"])]
+        for p, text, grade in zip(repeated, r.texts, task.grades(r.texts, repeated, seed=turn)):
+            if grade.score == 1.0:
+                own[p.answer, text.strip()] = replace(p, solution=text)
+        metrics.append({"step": done + len(metrics) + 1, "phase": "sample", "seconds": time.perf_counter() - start,
+                        "share_correct": sum(g.score == 1.0 for g in task.grades(r.texts, repeated, seed=turn)) / len(r.texts)})
+        if own:
+            metrics += _timed("sft", done + len(metrics), lambda **kw: sft.train(
+                policy, task, list(own.values()), steps=s["round"], prompts_per_step=8, seed=point["seed"] + turn, lr=s["sft_lr"],
+                target="solution", prompts_per_pass=4, **kw))
+    return metrics
+
+
+ARMS = {"sft": sft_alone, "rft": rft, "rft-repair": rft_repair, "rejection": rejection}
+
+
+def labelled(task, s) -> list:
+    """The 13 with their kernels, the first s["seeded"] of FALLBACKS spoilt: a kernel that is launched and ignored."""
+    from rftlab.kernels.writing import with_fallback
+
+    spoilt = list(FALLBACKS)[:s["seeded"]]
+    return [with_fallback(p, FALLBACKS[p.answer]) if p.answer in spoilt else p for p in task.labelled()]
+
+
+def prompts(task, s, seed) -> list:
+    """The 13 prompts and s["unlabelled"] composed functions, all without their solutions."""
+    families = s["families"] or None
+    fresh = task.fresh(s["unlabelled"], "train", seed, families) if s["unlabelled"] else []
+    return [replace(p, solution="") for p in (task.labelled() if s["labelled"] else []) + fresh]
+
+
+def _timed(phase, done, train) -> list[dict]:
+    """The metrics of a training call, each with its phase, its seconds and its place after `done` steps."""
+    marks = [time.perf_counter()]
+    record = train(experiment="kernel-grpo", on_step=lambda m: marks.append(time.perf_counter()))
+    return [{**m, "phase": phase, "step": m["step"] + done, "seconds": b - a} for m, a, b in zip(record.metrics, marks, marks[1:])]
+
+
+def _short(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value
