@@ -81,8 +81,8 @@ def recording_environment() -> dict:
 
 
 def course_notebooks() -> list[Path]:
-    """The notebooks in reading order."""
-    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    """The notebooks in reading order, the appendix (A1) last."""
+    return sorted((ROOT / "notebooks").glob("[0-9A][0-9]_*.ipynb"))
 
 
 def find_notebook(name: str) -> Path:

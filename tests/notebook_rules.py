@@ -12,6 +12,7 @@ from rftlab.notebooks import SETUP_CELL, headline
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ("Recap", "Exercises", "Questionnaire", "References")
+APPENDIX_SECTIONS = ("Recap", "References")
 MOST_LINES, CELLS, MARKDOWN_PER_CODE, MOST_BYTES = 40, (40, 90), (0.8, 2.2), 500_000
 EXERCISES, MOST_IGNORED, LEAST_CHECKED = (3, 5), 4, 0.6
 FIGURE = re.compile(r"<Figure size \S+ with \d+ Axes>")
@@ -173,16 +174,21 @@ def opens_with_the_four_cells(notebook):
         yield "cell 4 does not import what the notebook uses"
 
 
-def has_the_sections(notebook):
+def has_the_sections(notebook, sections=SECTIONS):
     text = markdown(notebook)
     headings = re.findall(r"^#+\s+(.*)", text, re.MULTILINE)
-    for section in SECTIONS:
+    for section in sections:
         if not any(section.lower() in heading.lower() for heading in headings):
             yield f"no section {section}"
     if not re.search(r"^(?:#+ .*|.*\*\*.*)\bpredict", text, re.IGNORECASE | re.MULTILINE):
         yield "nowhere asks the reader to predict (a heading or bold text with that word)"
     if not re.search(r"^\|.*healthy.*\|.*sick.*\|", text, re.IGNORECASE | re.MULTILINE):
         yield "no table metric - healthy - sick"
+
+
+def has_the_sections_of_an_appendix(notebook):
+    """An appendix is for looking things up: no exercises and no questionnaire, everything else as in a chapter."""
+    yield from has_the_sections(notebook, APPENDIX_SECTIONS)
 
 
 def has_the_right_size(notebook):
@@ -247,3 +253,5 @@ FOR_ALL = (format_is_current, ran_from_a_fresh_kernel, outputs_are_clean, kernel
            rftlab_names_exist)
 FOR_CHAPTERS = (opens_with_the_four_cells, has_the_sections, has_the_right_size, has_exercises, is_really_compared,
                 has_one_headline, links_resolve)
+FOR_APPENDICES = (opens_with_the_four_cells, has_the_sections_of_an_appendix, has_the_right_size, is_really_compared,
+                  has_one_headline, links_resolve)

@@ -11,9 +11,12 @@ from rftlab.notebooks import KERNELSPEC, ROOT, SETUP_CELL, course_notebooks
 # The course in reading order. Chapters may arrive in any order; those in WRITTEN may not vanish again.
 COURSE = ["00_start_here", "01_rl_basics", "02_grpo_from_scratch", "03_rewards_and_hacking", "04_rft_vs_sft", "05_where_rft_wins",
           "06_lora", "07_turbo_lora", "08_triton_kernels", "09_kernel_rewards", "10_kernel_grpo", "11_unsloth_workflow",
-          "12_debugging_rft", "13_capstone"]
-WRITTEN = {"00_start_here", "01_rl_basics", "02_grpo_from_scratch", "04_rft_vs_sft", "07_turbo_lora", "08_triton_kernels", "09_kernel_rewards"}
-CHAPTERS = course_notebooks()
+          "12_debugging_rft", "13_capstone", "A1_deck_errata"]
+WRITTEN = {"00_start_here", "01_rl_basics", "02_grpo_from_scratch", "04_rft_vs_sft", "07_turbo_lora", "08_triton_kernels", "09_kernel_rewards",
+           "A1_deck_errata"}
+NOTEBOOKS = course_notebooks()
+CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("A")]
+APPENDICES = [path for path in NOTEBOOKS if path.stem.startswith("A")]
 ALL = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 
 
@@ -22,11 +25,11 @@ def faults(rule, notebook):
 
 
 def test_the_chapters_are_those_of_the_course():
-    names = {path.stem for path in CHAPTERS}
+    names = {path.stem for path in NOTEBOOKS}
     assert COURSE == sorted(COURSE), "the numbers are the reading order"
     assert names <= set(COURSE), "a chapter that the course does not know"
     assert WRITTEN <= names, "a chapter is missing"
-    assert {path.name for path in ALL if path.parent.name == "notebooks"} == {path.name for path in CHAPTERS}, \
+    assert {path.name for path in ALL if path.parent.name == "notebooks"} == {path.name for path in NOTEBOOKS}, \
         "a notebook beside the chapters would be run by nobody"
 
 
@@ -44,7 +47,14 @@ def test_chapter_rule(path, rule):
     assert not found, "\n".join([path.name, *found])
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("rule", rules.FOR_APPENDICES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", APPENDICES, ids=lambda path: path.stem)
+def test_appendix_rule(path, rule):
+    found = faults(rule, rules.read(path))
+    assert not found, "\n".join([path.name, *found])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_readme_lists_it(path):
     assert f"notebooks/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -128,6 +138,7 @@ FAULTS = {
     "outline": (rules.opens_with_the_four_cells, _cell(1, "10 minutes"), "not covered"),
     "set-up": (rules.opens_with_the_four_cells, _cell(2, SETUP_CELL + "\n"), "set-up"),
     "sections": (rules.has_the_sections, _cell(-1, "## Recap"), "no section References"),
+    "appendix": (rules.has_the_sections_of_an_appendix, _cell(-1, "## Recap"), "no section References"),
     "predict": (rules.has_the_sections, _cell(4, "predict"), "predict"),
     "healthy": (rules.has_the_sections, _cell(-1, "## Recap"), "healthy"),
     "few cells": (rules.has_the_right_size, lambda nb, code: nb.update(cells=nb.cells[:39]), "39 cells"),
