@@ -71,16 +71,18 @@ class LoraLinear(nn.Module):
         device = base.weight.device
         self.A = nn.Parameter(A.to(device))
         self.B = nn.Parameter(torch.zeros(base.out_features, spec.rank, device=device))
-        self.merged, self.dropout, self.noise = None, spec.dropout, noise
+        self.merged, self.dropout, self.noise, self.acts = None, spec.dropout, noise, True
 
     @property
     def weight(self):
-        return self.base.weight if self.merged is None else self.merged
+        return self.base.weight if self.merged is None or not self.acts else self.merged
 
     @torch.no_grad()
     def merge(self):
-        """Write W + s B A into the merged copy, rounded once."""
+        """Write W + s B A into the merged copy, rounded once. Over 4-bit weights (rftlab/qlora.py) nothing can be merged."""
         W = self.base.weight
+        if not W.is_floating_point():
+            return
         if self.merged is None:
             self.merged = torch.empty_like(W)
         torch.addmm(W, (self.scale * self.B).to(W.dtype), self.A.to(W.dtype), out=self.merged)
@@ -94,6 +96,8 @@ class LoraLinear(nn.Module):
         return x * kept / (1 - self.dropout)
 
     def forward(self, x):
+        if not self.acts:
+            return self.base(x)
         dropped = self.dropout > 0 and torch.is_grad_enabled()
         if self.merged is None or dropped:
             inputs = self.drop(x) if dropped else x
@@ -148,18 +152,22 @@ def unmerge(adapters: dict[str, LoraLinear]) -> None:
 @contextmanager
 def base_weights(adapters: dict[str, LoraLinear]):
     """Compute with the base model inside this context: the reference policy, at no cost in memory."""
-    kept = {name: adapter.merged for name, adapter in adapters.items()}
     for adapter in adapters.values():
-        adapter.merged = adapter.base.weight.data
+        adapter.acts = False
     try:
         yield
     finally:
-        for name, adapter in adapters.items():
-            adapter.merged = kept[name]
+        for adapter in adapters.values():
+            adapter.acts = True
 
 
 def fold(model: nn.Module, adapters: dict[str, LoraLinear]) -> None:
-    """Replace each adapter by one plain linear layer that holds the merged weight: the model as it is deployed."""
+    """Replace each adapter by one plain linear layer that holds the merged weight: the model as it is deployed.
+
+    Raises ValueError over 4-bit weights: fold the adapter into the full ones.
+    """
+    if not all(adapter.base.weight.is_floating_point() for adapter in adapters.values()):
+        raise ValueError("4-bit weights cannot hold a merged adapter; save it, load the model in 16 bits with lora=<that folder>, fold there")
     for name, adapter in adapters.items():
         adapter.merge()
         adapter.base.weight.data = adapter.merged

@@ -80,6 +80,7 @@ def test_equal_to_peft_and_round_trip_through_its_files(llama, tmp_path):
     adapters = lora.attach(llama, SPEC)
     randomise(adapters)
     lora.save(adapters, SPEC, tmp_path / "ours", "base")
+    assert lora.read_spec(tmp_path / "ours") == LoraSpec(4, 8, tuple(sorted(lora.ALL_LINEAR)))
 
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "ours", is_trainable=True)
     assert torch.allclose(theirs(IDS).logits, llama(IDS).logits, atol=1e-5)
@@ -118,7 +119,46 @@ def test_base_weights_is_the_reference_and_comes_back(llama):
     assert torch.equal(llama(IDS).logits, after) and not torch.allclose(after, before, atol=1e-3)
 
 
+def test_dropout_by_hand_and_only_where_gradients_flow():
+    """W = 0, B A x = 3 x_1 + 4 x_2, half of x dropped: what is kept counts twice."""
+    linear = torch.nn.Linear(2, 1, bias=False)
+    linear.weight.data.zero_()
+    noise = torch.Generator().manual_seed(0)
+    adapter = lora.LoraLinear(linear, LoraSpec(rank=1, alpha=1, dropout=0.5), torch.Generator(), noise)
+    adapter.A.data, adapter.B.data = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0]])
+    adapter.merge()
+    x = torch.ones(4000, 2)
+    with torch.no_grad():
+        assert adapter(x).unique().tolist() == [7.0]
+    values, counts = adapter(x).detach().unique(return_counts=True)
+    assert values.tolist() == [0.0, 6.0, 8.0, 14.0]
+    assert (counts / 4000 - 0.25).abs().max() < 0.03
+    noise.manual_seed(0)
+    kept = (torch.rand(x.shape, generator=noise) >= 0.5).float()
+    noise.manual_seed(0)
+    adapter.zero_grad()
+    adapter(x).sum().backward()
+    assert torch.allclose(adapter.A.grad, 2 * kept.sum(0)[None])  # dA = s B^T drop(x)
+
+
+def test_dropout_is_the_same_after_resuming(tmp_path):
+    import rftlab
+
+    task, spec = rftlab.load_task("arithmetic"), LoraSpec(rank=2, alpha=4, dropout=0.3)
+    common = {"prompts_per_step": 2, "group_size": 4, "max_new_tokens": 8, "reward_fn": lambda completions, **_: [len(c) % 3 for c in completions]}
+
+    def trained(steps, checkpoint=None):
+        policy = rftlab.load_policy("tiny", lora=spec, seed=0)
+        rftlab.grpo.train(policy, task, task.train(4, seed=0), steps=steps, checkpoint=checkpoint, checkpoint_every=1, **common)
+        return torch.cat([p.detach().flatten() for p in policy.parameters])
+
+    trained(1, tmp_path / "run.pt")
+    assert torch.equal(trained(2, tmp_path / "run.pt"), trained(2))
+
+
 def test_bad_input(llama, tmp_path):
+    with pytest.raises(ValueError, match="dropout is a share"):
+        LoraSpec(dropout=1.0)
     with pytest.raises(ValueError, match="rank must be at least 1"):
         LoraSpec(rank=0)
     with pytest.raises(ValueError, match="no linear layer"):
