@@ -5,16 +5,20 @@ is a report on itself by a process that ran a stranger's program: believed only 
 for a right answer.
 """
 
-import ast
+import ctypes
 import hashlib
 import json
 import linecache
+import marshal
 import os
 import sys
 import types
 import warnings
 
-MODULE, FILE = "completion", "<completion>"
+from rftlab.kernels.extract import extract
+from rftlab.kernels.transform import FILE, code_of
+
+MODULE = "completion"
 MAX_LAUNCHES = 64  # that differ in kernel, types or constants
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
@@ -36,7 +40,7 @@ def prepare() -> None:
     warm_up()
 
 
-WARM = '''
+WARM = '''```python
 import torch
 import triton
 import triton.language as tl
@@ -53,40 +57,44 @@ def run(x):
     out = torch.empty_like(x)
     kernel[lambda meta: (triton.cdiv(x.numel(), meta["B"]),)](out, x.numel(), B=16)
     return out
-'''
+```'''
 
 
 def warm_up() -> None:
     """One run in the zygote, so that what Python, numpy, torch and Triton do lazily is done before the forks."""
     import torch
 
-    function = load(WARM).run
-    Evidence({"text": WARM, "rules": True}, lambda **_: None).call(function, [torch.ones(20)], 0)
+    job = {"code": code_of(extract(WARM)).hex(), "rules": True}
+    Evidence(job, lambda **_: None).call(load(job).run, [torch.ones(20)], 0)
     del sys.modules[MODULE]
 
 
-def load(text: str) -> types.ModuleType:
-    """Execute a program's text as a module, to be interpreted."""
+def load(job: dict) -> types.ModuleType:
+    """Execute a program's code as a module, to be interpreted."""
     from rftlab.kernels import rewriting
 
-    rewriting.read_program(ast.parse(text))
-    return load_text(text)
+    code, rewriting.kernels = marshal.loads(bytes.fromhex(job["code"]))
+    return execute(code)
 
 
 def load_text(text: str) -> types.ModuleType:
     """Execute a text as a module whose source Triton finds."""
     linecache.cache[FILE] = (len(text), None, text.splitlines(True), FILE)
+    return execute(compile(text, FILE, "exec"))
+
+
+def execute(code: types.CodeType) -> types.ModuleType:
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
-    exec(compile(text, FILE, "exec"), module.__dict__)
+    exec(code, module.__dict__)
     return module
 
 
 def work(job: dict, memory, note) -> None:
-    """Run a job: {"text", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
+    """Run a job: {"code", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
     try:
         evidence = Evidence(job, note)
-        module = load(job["text"])
+        module = load(job)
         note(facts=facts(module))
         function = getattr(module, job["entry"])
     except BaseException as error:
@@ -119,8 +127,8 @@ def read_input(memory, one: dict):
 
     if "value" in one:
         return one["value"]
-    raw = torch.frombuffer(bytearray(memory[one["at"] : one["at"] + one["bytes"]]), dtype=torch.uint8).clone()
-    return raw.view(getattr(torch, one["dtype"])).as_strided(one["shape"], one["stride"], one["offset"])
+    raw = torch.frombuffer(bytearray(memory[one["at"] : one["at"] + one["bytes"]]), dtype=getattr(torch, one["dtype"]))
+    return raw.as_strided(one["shape"], one["stride"], one["offset"])
 
 
 def check_result(result, outputs: list[dict], is_tuple: bool) -> list:
@@ -144,10 +152,9 @@ def check_result(result, outputs: list[dict], is_tuple: bool) -> list:
 
 
 def write(memory, answers: list, outputs: list[dict], key: str) -> None:
-    import torch
-
     for answer, expected in zip(answers, outputs):
-        raw = answer.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        dense = answer if answer.is_contiguous() else answer.contiguous()
+        raw = ctypes.string_at(dense.data_ptr(), dense.numel() * dense.element_size())
         memory[expected[key] : expected[key] + len(raw)] = raw
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 MAX_COMPLETION = 200_000  # characters, prose included
 MAX_CODE = 20_000
 FENCE = "```"
+BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+F_STRING = re.compile(r"[fF][rR]?['\"]|[rR][fF]['\"]")
 PLAIN = re.compile(r"[\n\t -~]*")
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
@@ -49,8 +51,7 @@ def extract(completion: str) -> Program:
     refuse_hidden_characters(code)
     try:
         tree = ast.parse(code)
-        text, lines = print_again(tree)
-        return Program(text, ast.parse(text), lines)
+        return print_again(tree, code)
     except SyntaxError as error:
         raise FormatError(f"line {error.lineno}: the block is not Python: {error.msg}") from None
     except (RecursionError, MemoryError, ValueError, OverflowError, UnicodeError) as error:
@@ -103,26 +104,39 @@ def refuse_hidden_characters(code: str) -> None:
                 raise FormatError(f"line {number}: the character U+{ord(character):04X} is invisible or changes the line: leave it out")
 
 
-def print_again(tree: ast.Module) -> tuple[str, dict[int, int]]:
-    """The tree as text, without docstrings and without the block for running as a script, and where its lines come from."""
+def print_again(tree: ast.Module, code: str) -> Program:
+    """The program without docstrings and without the block for running as a script, and where its lines come from."""
     tree.body = [statement for statement in tree.body if not _is_main_block(statement)]
-    for node in ast.walk(tree):
-        if hasattr(node, "body") and isinstance(node.body, list):
-            node.body = [s for s in node.body if not _is_bare_constant(s)] or ([] if node is tree else [_pass_at(node)])
-        elif isinstance(node, ast.JoinedStr):  # printed over several lines when it holds a line end
+    for node in [tree, *statements(tree)]:
+        for name in BODIES:
+            if kept := getattr(node, name, None):
+                left = [s for s in kept if not _is_bare_constant(s)]
+                setattr(node, name, left or ([] if node is tree or name != "body" else [_pass_at(node)]))
+    f_strings = bool(F_STRING.search(code))
+    for node in ast.walk(tree) if f_strings else ():
+        if isinstance(node, ast.JoinedStr):  # printed over several lines when it holds a line end
             for part in node.values:
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     part.value = " ".join(part.value.split("\n")).replace("\r", " ")
     text = ast.unparse(tree) + "\n"
     again = ast.parse(text)
-    for node in ast.walk(again):
+    for node in ast.walk(again) if f_strings else ():
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno:
             raise FormatError(f"line {node.lineno}: a string over several lines")
     lines = {}
-    for old, new in zip(ast.walk(tree), ast.walk(again)):
-        if hasattr(old, "lineno") and hasattr(new, "lineno"):
-            lines.setdefault(new.lineno, old.lineno)
-    return text, lines
+    for old, new in zip(statements(tree), statements(again)):
+        for before, now in zip([*getattr(old, "decorator_list", ()), old], [*getattr(new, "decorator_list", ()), new]):
+            lines.setdefault(now.lineno, before.lineno)
+    return Program(text, again, lines)
+
+
+def statements(tree: ast.AST) -> list[ast.AST]:
+    """All statements below a node, with `except` and `case` clauses: each starts a line of its own in a printed tree."""
+    found = []
+    for name in BODIES:
+        for node in getattr(tree, name, ()):
+            found += [node, *statements(node)]
+    return found
 
 
 def _is_main_block(node: ast.stmt) -> bool:

@@ -30,6 +30,7 @@ from rftlab import machine
 from rftlab.kernels import lockdown, policy
 from rftlab.kernels.extract import FormatError, Program, extract
 from rftlab.kernels.tasks import KernelTask
+from rftlab.kernels.transform import code_of
 
 SCORES = {"format": 0.0, "rules": 0.2, "compile": 0.2, "run": 0.5, "wrong": 0.6, "correct": 1.0, "grader": None}
 TRIES = 3
@@ -117,11 +118,12 @@ class KernelGrader:
         pending: dict = {}
         grades: list = [None] * len(completions)
         for i, (completion, task) in enumerate(zip(completions, tasks)):
-            grades[i], key, program = self._before_running(completion, task, seed)
+            grades[i], key, program = self._before_running(completion, task, seed, pending)
+            if grades[i] is None and key not in pending:
+                pending[key] = self._pool.submit(self._run, program, task, seed), []
             if grades[i] is None:
-                pending.setdefault(key, (program, task, []))[2].append(i)
-        futures = [(key, where, self._pool.submit(self._run, program, task, seed)) for key, (program, task, where) in pending.items()]
-        for key, where, future in futures:
+                pending[key][1].append(i)
+        for key, (future, where) in pending.items():
             grade = future.result()
             if grade.score is not None:
                 self._remember(self._grades, key, grade)
@@ -129,7 +131,7 @@ class KernelGrader:
                 grades[i] = grade
         return grades
 
-    def _before_running(self, completion: str, task: KernelTask, seed: int):
+    def _before_running(self, completion: str, task: KernelTask, seed: int, pending: dict):
         """(grade, key, program): a grade when the text alone decides, or an equal program has been graded on these inputs."""
         start = time.perf_counter()
         try:
@@ -140,6 +142,8 @@ class KernelGrader:
         with self._lock:
             if key in self._grades:
                 return self._grades[key], key, program
+        if key in pending:
+            return None, key, program
         if reasons := policy.structure(program, task.entry, len(task.parameters)):
             return self._grade("format", reasons, start), key, program
         if self.rules and (reasons := policy.check(program, task.entry)):
@@ -154,11 +158,15 @@ class KernelGrader:
         from rftlab.kernels.sandbox import SandboxError
 
         start, said = time.perf_counter(), ""
+        try:
+            code = code_of(program)
+        except FormatError as error:
+            return self._grade("format", [str(error)], start)
         for _ in range(TRIES):
             with self._lock:
                 worker = self._free.pop()
             try:
-                stage, reasons, shares = worker.grade(program, task, self._test_cases(task, seed), self)
+                stage, reasons, shares = worker.grade(program, code, task, self._test_cases(task, seed), self)
                 return self._grade(stage, reasons, start, **shares)
             except SandboxError as error:
                 said, worker.ready = str(error), False

@@ -8,9 +8,10 @@ What differs from Triton's own, besides `rewriting`, `operations` and `folding`:
 
 import functools
 import inspect
+import math
 import random
+import types
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -45,12 +46,20 @@ def install() -> None:
     everywhere = type("", (), {"__globals__": {"tl": tl, "core": tl.core}})
     interpreter._patch_lang(everywhere)  # for good, not anew in each launch
     interpreter._patch_lang = None
+    interpreter.InterpretedFunction.__init__ = wrap
     interpreter.InterpretedFunction.run = launch
     interpreter.InterpretedFunction.__call__ = call_from_kernel
     triton.autotune = autotuner.autotune = lambda configs, *_, **__: lambda fn: Tuned(fn, configs)
     operations.install()
     folding.install()
     tl.range = rewriting.counting
+
+
+def wrap(self, fn, **options):
+    """`@triton.jit`, without a look at the function's signature through `inspect`, which is slow in a fresh fork."""
+    self.fn, self.kwargs, self.pre_run_hooks = fn, options, []
+    self.rewriter = interpreter.FunctionRewriter(fn, **options)
+    self.arg_names = list(names_of(fn))
 
 
 def call_from_kernel(self, *args, **kwargs):
@@ -84,30 +93,33 @@ def launch(self, *args, grid, warmup=False, **kwargs):
     options = {k: v for k, v in kwargs.items() if k not in self.arg_names}
     if unknown := options.keys() - LAUNCH_OPTIONS:
         raise KeyError(f"the launch option {sorted(unknown)[0]} is not known; {self.__name__} takes {', '.join(self.arg_names)}")
-    bound = signature(self.fn).bind(*args, **{k: v for k, v in kwargs.items() if k in self.arg_names})
-    bound.apply_defaults()
-    programs = programs_of(grid(dict(bound.arguments)) if callable(grid) else grid)
+    bound = bind(self.fn, args, {k: v for k, v in kwargs.items() if k in self.arg_names})
+    programs = programs_of(grid(dict(bound)) if callable(grid) else grid)
     constants = {p.name for p in parameters(self.fn) if p.is_constexpr}
-    function, values = self.rewrite(), {}
-    sanitizer = operations.running = Sanitizer(spans(bound.arguments.values()))
+    function = self.rewrite()
+    sanitizer = operations.running = Sanitizer(spans(bound.values()))
     try:
-        state.on_launch(self.fn, bound.arguments, options, programs, sanitizer.findings)
-        for name, value in bound.arguments.items():
-            values[name] = value if name in constants else interpreter._implicit_cvt(value)
-        numbers = list(range(int(np.prod(programs))))
-        state.order.shuffle(numbers)
-        if numbers == sorted(numbers):
-            numbers.reverse()
+        state.on_launch(self.fn, bound, options, programs, sanitizer.findings)
+        values = {name: value if name in constants else interpreter._implicit_cvt(value) for name, value in bound.items()}
         builder = interpreter.interpreter_builder
         builder.set_grid_dim(*programs)
-        for number in numbers:
+        for number in shuffled(math.prod(programs)):
             sanitizer.program = number
-            builder.set_grid_idx(*(int(i) for i in np.unravel_index(number, programs)))
+            builder.set_grid_idx(number // (programs[1] * programs[2]), number // programs[2] % programs[1], number % programs[2])
             function(**values)
         sanitizer.close()
     finally:
         operations.running = None
     return None
+
+
+def shuffled(count: int) -> list[int]:
+    """The numbers of the programs in the order in which they run: never the natural one, if there are two."""
+    numbers = list(range(count))
+    state.order.shuffle(numbers)
+    if numbers == sorted(numbers):
+        numbers.reverse()
+    return numbers
 
 
 def programs_of(grid) -> tuple[int, int, int]:
@@ -123,15 +135,31 @@ def programs_of(grid) -> tuple[int, int, int]:
     return sizes
 
 
-@functools.cache
-def signature(fn) -> inspect.Signature:
-    return inspect.signature(fn)
+def names_of(fn) -> tuple[str, ...]:
+    """The names of a function's parameters."""
+    code = fn.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def bind(fn, args: tuple, kwargs: dict) -> dict:
+    """A launch's arguments by name, in the order of the kernel's parameters; raises TypeError as Python does."""
+    names, defaults = names_of(fn), fn.__defaults__ or ()
+    if len(args) > len(names) or fn.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        raise TypeError(f"{fn.__name__} takes {len(names)} arguments but {len(args)} were given, or it has * or ** in its signature")
+    if both := [name for name in names[: len(args)] if name in kwargs]:
+        raise TypeError(f"multiple values for argument {both[0]!r}")
+    positional = names[: fn.__code__.co_argcount]
+    given = {**dict(zip(positional[len(positional) - len(defaults) :], defaults)), **(fn.__kwdefaults__ or {}), **dict(zip(names, args)), **kwargs}
+    if missing := [name for name in names if name not in given]:
+        raise TypeError(f"missing a required argument: {missing[0]!r}")
+    return {name: given[name] for name in names}
 
 
 @functools.cache
 def parameters(fn) -> list[KernelParam]:
     """Triton's view of a kernel's parameters: which are constexpr, which have a type."""
-    return [KernelParam(i, p, False, False) for i, p in enumerate(signature(fn).parameters.values())]
+    plain = [types.SimpleNamespace(name=name, annotation=fn.__annotations__.get(name)) for name in names_of(fn)]
+    return [KernelParam(i, one, False, False) for i, one in enumerate(plain)]
 
 
 def spans(values) -> list[tuple[int, int]]:

@@ -41,6 +41,7 @@ SYSCALLS = {
 }
 CLONE3 = 435  # the same everywhere; libc falls back to clone when it is told that clone3 does not exist
 LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446
+ZERO_LIMITS = tuple(getattr(resource, f"RLIMIT_{name}") for name in ("CORE", "FSIZE", "NPROC", "NOFILE", "MEMLOCK", "MSGQUEUE"))
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -66,10 +67,10 @@ def seccomp_program() -> bytes:
     return b"".join(struct.pack("HBBI", *line) for line in lines)
 
 
-def apply_seccomp(program: bytes) -> bool:
+def seccomp_header(program: bytes):
+    """A filter as the kernel takes it; the second object must live as long as the first."""
     code = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
-    return _libc.prctl(PR_SET_SECCOMP, 2, ctypes.create_string_buffer(header), 0, 0) == 0
+    return ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))), code
 
 
 def landlock_abi() -> int:
@@ -101,13 +102,17 @@ def drop_uid() -> bool:
     return True
 
 
-def limit(cpu_seconds: int, memory: int) -> bool:
+def size_now() -> int:
+    """Bytes of this process's address space."""
     with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    limits = {"AS": now + memory, "CPU": cpu_seconds, "CORE": 0, "FSIZE": 0, "NPROC": 0, "NOFILE": 0, "MEMLOCK": 0, "MSGQUEUE": 0}
-    for name, value in limits.items():
-        hard = value + 1 if name == "CPU" else value
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, hard))
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def limit(cpu_seconds: int, address_space: int) -> bool:
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    for name in ZERO_LIMITS:
+        resource.setrlimit(name, (0, 0))
     return True
 
 
@@ -117,17 +122,19 @@ class Lockdown:
     def __init__(self, without=()):
         self.without = frozenset(without)
         self.rules = None if "landlock" in self.without else landlock_rules()
+        self.size = size_now()
         try:
-            self.program = None if "seccomp" in self.without else seccomp_program()
+            self.seccomp = None if "seccomp" in self.without else seccomp_header(seccomp_program())
         except LockdownError:
-            self.program = None
+            self.seccomp = None
 
     def apply(self, cpu_seconds: int = 10, memory: int = GIGABYTE) -> tuple[str, ...]:
         """Lock this process down for ever; returns the layers that took hold. Nothing can be opened afterwards.
 
-        The order matters: dropping the uid clears the death signal, and setting limits needs an open file.
+        memory: bytes beyond what this process had when the defences were prepared. The order matters: dropping the uid clears
+        the death signal.
         """
-        active = ["limits"] if limit(cpu_seconds, memory) else []
+        active = ["limits"] if limit(cpu_seconds, self.size + memory) else []
         if "uid" not in self.without and drop_uid():
             active.append("uid")
         _libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
@@ -137,7 +144,7 @@ class Lockdown:
             active.append("landlock")
         if self.rules is not None:
             os.close(self.rules)
-        if self.program is not None and apply_seccomp(self.program):
+        if self.seccomp is not None and _libc.prctl(PR_SET_SECCOMP, 2, self.seccomp[0], 0, 0) == 0:
             active.append("seccomp")
         return tuple(active)
 

@@ -10,6 +10,7 @@
 Believable only behind the rules (`policy`), which leave a program no way to tamper with its own process.
 """
 
+import ctypes
 import sys
 
 import torch
@@ -31,6 +32,8 @@ FILL = {"aten.fill_", "aten.zero_"}
 
 class TorchLog(TorchDispatchMode):
     """Collects what torch computed during a call: `found` is a list of (operation, line of the program, why)."""
+
+    _should_skip_dynamo = classmethod(lambda cls: False)  # or each operation passes torch._dynamo, 70 MB in every fork
 
     def __init__(self, inputs):
         super().__init__()
@@ -78,16 +81,16 @@ class TorchLog(TorchDispatchMode):
 
 def spoil(fresh: torch.Tensor) -> None:
     """Fill memory that was just allocated with what `sanitizer.undefined` says, the same in each run."""
-    whole = torch.tensor([], dtype=fresh.dtype).set_(fresh.untyped_storage())
-    if fresh.dtype not in _patterns or _patterns[fresh.dtype].numel() < whole.numel():
-        half = fresh.dtype == torch.bfloat16
-        raw = torch.empty(0, dtype=torch.int16 if half else fresh.dtype).numpy()
-        pattern = torch.from_numpy(undefined((max(4096, whole.numel()),), raw.dtype.newbyteorder("="), half).view(raw.dtype))
-        _patterns[fresh.dtype] = pattern.view(fresh.dtype)
-    whole.copy_(_patterns[fresh.dtype][: whole.numel()])
+    storage = fresh.untyped_storage()
+    size, dtype = storage.nbytes(), fresh.dtype
+    if dtype not in _patterns or len(_patterns[dtype]) < size:
+        half = dtype == torch.bfloat16
+        raw = torch.empty(0, dtype=torch.int16 if half else dtype).numpy()
+        _patterns[dtype] = undefined((max(4096, size),), raw.dtype.newbyteorder("="), half).tobytes()
+    ctypes.memmove(storage.data_ptr(), _patterns[dtype], size)
 
 
-_patterns: dict[torch.dtype, torch.Tensor] = {}
+_patterns: dict[torch.dtype, bytes] = {}
 
 
 def _line() -> int:
@@ -104,8 +107,8 @@ def picks_or_rearranges(result: torch.Tensor, inputs, alone: bool) -> bool:
     Fine are: memory from its start, dimensions from the widest stride to the narrowest, the last one dense (a padded buffer cut
     to size); the layout that `empty_like` gives for an input; and, where several results are returned, parts of one buffer.
     """
-    if any(isinstance(v, torch.Tensor) and v.shape == result.shape and torch.empty_like(v).stride() == result.stride() for v in inputs):
-        return False
     sizes = [(stride, size) for stride, size in zip(result.stride(), result.shape) if size > 1]
     in_order = all(a[0] >= b[0] * b[1] for a, b in zip(sizes, sizes[1:])) and (not sizes or sizes[-1][0] == 1)
-    return not in_order or alone and result.storage_offset() != 0
+    if in_order and not (alone and result.storage_offset()):
+        return False
+    return not any(isinstance(v, torch.Tensor) and v.shape == result.shape and torch.empty_like(v).stride() == result.stride() for v in inputs)

@@ -115,8 +115,10 @@ class Sandbox:
         return self
 
     def run(self, job: dict, seconds: float) -> Outcome:
-        """Run one job in a child of the zygote; raises SandboxError when the zygote, not the program, failed."""
-        self.memory[: zygote.NOTES] = bytes(zygote.NOTES)
+        """Run one job in a child of the zygote; raises SandboxError when the zygote, not the program, failed.
+
+        What the child leaves in the memory stays until `forget`, which has to come before the next run.
+        """
         self.control.settimeout(zygote.PATIENCE * seconds + 600)
         try:
             zygote.send(self.control, {**job, "seconds": seconds, "memory": self.limit})
@@ -137,8 +139,9 @@ class Sandbox:
 
     def _notes(self) -> list[dict]:
         """The notes that can be read; a child may have left anything there."""
-        raw = bytes(self.memory[: zygote.NOTES])
-        notes = []
+        last = zygote.NOTES - len(zygote.FULL)  # where the word stands that there was no more room
+        end = self.memory.find(b"\0", 0, last)
+        raw, notes = self.memory[: end if end >= 0 else last] + self.memory[last : zygote.NOTES], []
         for line in raw[: raw.rfind(b"\n") + 1].split(b"\n"):
             try:
                 note = json.loads(line)

@@ -98,11 +98,11 @@ class Worker:
         if self.gpu is not None:
             self.gpu.close()
 
-    def grade(self, program: Program, task: KernelTask, tests: TestCases, grader) -> tuple[str, list[str], dict]:
-        """(stage, reasons, shares) of a program that the text did not decide. Raises SandboxError when a zygote fails."""
+    def grade(self, program: Program, code: bytes, task: KernelTask, tests: TestCases, grader) -> tuple[str, list[str], dict]:
+        """(stage, reasons, shares) of a program that the text did not decide, and its code. Raises SandboxError when a zygote fails."""
         if not self.ready:
             self.restart()
-        outcome, compared, ablated = self._run(program, task, tests, grader)
+        outcome, compared, ablated = self._run(code, task, tests, grader)
         if grader.rules and (reasons := provenance(program, outcome, ablated)):
             return "rules", reasons, {}
         refused, compiled = self._compile(program, outcome, grader) if grader.target else ([], 0.0)
@@ -126,17 +126,19 @@ class Worker:
         wrong = [f"case {i}, on the GPU: {text}" for i, text in enumerate(compared) if text != ""]
         return ("wrong", wrong, {**shares, "matched": compared.count("") / len(compared)}) if wrong else ("correct", [], shares)
 
-    def _run(self, program: Program, task: KernelTask, tests: TestCases, grader):
+    def _run(self, code: bytes, task: KernelTask, tests: TestCases, grader):
         """Run all cases in one child; returns how it ended, and what is wrong with each answer, with stores on and off."""
         memory = self.runner.memory
         memory[NOTES : tests.answers_at] = tests.blob
         memory[tests.answers_at : tests.end] = bytes([ANSWERS]) * (tests.end - tests.answers_at)
-        job = {"text": program.text, "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "ablate": tests.ablate}
-        outcome = self.runner.run(job, grader.seconds)
+        job = {"code": code.hex(), "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "ablate": tests.ablate}
+        try:
+            outcome = self.runner.run(job, grader.seconds)
+            compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
+            ablated = compare(memory, tests.cases[tests.ablate], tests.layout[tests.ablate], "ablated_at")
+        finally:
+            self.runner.forget()  # nothing stays for the next child
         grader.run_seconds, grader.lock_seconds = grader.run_seconds + outcome.seconds, grader.lock_seconds + outcome.lock_seconds
-        compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
-        ablated = compare(memory, tests.cases[tests.ablate], tests.layout[tests.ablate], "ablated_at")
-        self.runner.forget()  # nothing stays for the next child
         return outcome, compared, ablated
 
     def _compile(self, program: Program, outcome: Outcome, grader) -> tuple[list[str], float]:
@@ -152,7 +154,10 @@ class Worker:
         todo = [i for i, verdict in enumerate(verdicts) if verdict is None]
         if todo:
             job = {"text": program.text, "target": grader.target, "facts": outcome.facts(), "launches": [launches[i] for i in todo]}
-            found = verdicts_of(self.compiler.run(job, COMPILE_SECONDS), len(todo), program)
+            try:
+                found = verdicts_of(self.compiler.run(job, COMPILE_SECONDS), len(todo), program)
+            finally:
+                self.compiler.forget()
             for i, verdict in zip(todo, found):
                 verdicts[i] = verdict
                 grader.remember_verdict(keys[i], verdict)

@@ -1,0 +1,85 @@
+"""From a program's text to the code that a child runs, made in the trusted parent, which never runs it.
+
+Triton's interpreter looks for a kernel's source in text, by lines that start with "def ", and rewrites it inside the process under
+test. Here it is done once, outside, from the one syntax tree. What the rewritten kernels call are builtins of the child
+(`rewriting`), under names that no program can use.
+"""
+
+import ast
+import marshal
+
+from rftlab.kernels.extract import FormatError, Program, statements
+
+FILE = "<completion>"
+
+
+def code_of(program: Program) -> bytes:
+    """The marshalled pair of the module's code, and {line: (name, code)} of its kernels in interpreted form. Changes the tree.
+
+    Raises FormatError for what the parser takes and the compiler does not, such as a `return` outside a function.
+    """
+    try:
+        module, kernels = compile(program.tree, FILE, "exec"), {}
+        for node in statements(program.tree):
+            if isinstance(node, ast.FunctionDef) and (node.decorator_list or f"jit({node.name})" in program.text):
+                line = (node.decorator_list[0] if node.decorator_list else node).lineno
+                node.decorator_list = []
+                kernels[line] = (node.name, compile(KernelTransformer().visit(ast.Module([node], [])), FILE, "exec"))
+        return marshal.dumps((module, kernels))
+    except SyntaxError as error:
+        raise FormatError(f"line {program.line(error.lineno or 0)}: the block is not Python: {error.msg}") from None
+    except (RecursionError, MemoryError, ValueError, OverflowError) as error:
+        raise FormatError(f"the block cannot be compiled by Python: {type(error).__name__}") from None
+
+
+class KernelTransformer(ast.NodeTransformer):
+    """What Python does differently from Triton's compiler becomes a call: assignments make tensors, `range` counts in int32
+    scalars; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane."""
+
+    def visit_Assign(self, node):
+        node = self.generic_visit(node)
+        node.value = _call(node.value, "interpreter_tensor", [node.value])
+        return node
+
+    def visit_For(self, node):
+        node = self.generic_visit(node)
+        if isinstance(node.iter, ast.Call) and isinstance(node.iter.func, ast.Name) and node.iter.func.id == "range":
+            node.iter.func.id = "interpreter_range"
+        return node
+
+    def visit_Call(self, node):
+        node = self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and not node.keywords:
+            return _call(node, "interpreter_extreme", [node.func, *node.args])
+        return node
+
+    def visit_BoolOp(self, node):
+        node = self.generic_visit(node)
+        name = "interpreter_and" if isinstance(node.op, ast.And) else "interpreter_or"
+        return _lazily(node, name, [node.values[0]], node.values[1:])
+
+    def visit_Compare(self, node):
+        node = self.generic_visit(node)
+        if len(node.ops) == 1:
+            return node
+        names = ast.Constant(" ".join(type(op).__name__ for op in node.ops), **_place(node))
+        return _lazily(node, "interpreter_chain", [names, node.left], node.comparators)
+
+    def visit_UnaryOp(self, node):
+        node = self.generic_visit(node)
+        return _call(node, "interpreter_not", [node.operand]) if isinstance(node.op, ast.Not) else node
+
+
+def _lazily(node, name: str, first: list[ast.expr], rest: list[ast.expr]):
+    """A call whose later arguments are evaluated when they are needed; the node itself where := would bind inside them."""
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+        return node
+    return _call(node, name, [*first, *(ast.Lambda(ast.arguments([], [], None, [], [], None, []), value, **_place(value)) for value in rest)])
+
+
+def _call(where: ast.expr, name: str, arguments: list[ast.expr]) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load(), **_place(where)), arguments, [], **_place(where))
+
+
+def _place(node: ast.expr) -> dict[str, int]:
+    return {"lineno": node.lineno, "col_offset": node.col_offset, "end_lineno": node.end_lineno, "end_col_offset": node.end_col_offset}
