@@ -14,37 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rftlab.setup_cell import SETUP_CELL  # noqa: F401  the third cell of every notebook
+
 ROOT = Path(__file__).resolve().parents[1]
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 1800  # seconds; far more than any cell takes, so that a hang ends some day
 KERNEL_START_TIMEOUT = 300  # seconds; a busy machine needs many for what takes one
-
-# The third cell of every notebook, the same everywhere; tests/test_notebooks.py compares.
-SETUP_CELL = r'''
-# Set-up: run me first. The same cell works on a laptop, on Colab and on Kaggle.
-import importlib.metadata, importlib.util, os, subprocess, sys
-from pathlib import Path
-
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL's trainers refuse two GPUs in one process (Kaggle has 2)
-if importlib.util.find_spec("rftlab") is None:
-    folders = [Path.cwd(), *Path.cwd().parents]
-    clone = next((str(p) for p in folders if (p / "rftlab" / "__init__.py").is_file()), None)
-    wheel = next(Path("/kaggle/input").glob("**/rftlab-*.whl"), None)
-    address = os.environ.get("RFTLAB_REPO")
-    if clone:
-        sys.path.insert(0, clone)
-    elif wheel or address:
-        offline = ["--no-index", f"--find-links={wheel.parent}", "rftlab[train]"] if wheel else None
-        kept = [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy", "pillow")]
-        source = offline or [f"rftlab[train] @ git+{address}"]
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *source, *kept], check=True)
-        importlib.invalidate_caches()
-    else:
-        raise ModuleNotFoundError("rftlab is not here. On your own machine: open the notebook with `make lab`. On Colab: "
-            "run `%env RFTLAB_REPO=<address of the course's git repository>` first. On Kaggle: add its wheel as an input.")
-import rftlab
-print("rftlab is ready")
-'''.strip()
 
 
 @dataclass(frozen=True)

