@@ -79,7 +79,6 @@ def trl_step(gate):
     TRL 1.15 computes its head in a Triton kernel, which does not run without a GPU; there the same values come from torch.
     """
     import torch
-    import trl.trainer.utils
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -87,9 +86,9 @@ def trl_step(gate):
 
     from rftlab import machine, models
     from rftlab.lora import ALL_LINEAR
+    from rftlab.trl_head import use_plain_head_without_gpu
 
-    if machine.device() == "cpu":
-        trl.trainer.utils._ChunkedLogProbFunction = PlainHead
+    use_plain_head_without_gpu()
 
     class StepGate(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
@@ -109,18 +108,6 @@ def trl_step(gate):
         save_strategy="no", logging_strategy="no", dataloader_pin_memory=False)
     GRPOTrainer(model, paid, args, data, processing_class=tokenizer, callbacks=[StepGate()], peft_config=LoraConfig(
         r=RANK, lora_alpha=2 * RANK, target_modules=list(ALL_LINEAR))).train()
-
-
-class PlainHead:
-    """Log-probability and entropy of each label, in the place of TRL's kernel."""
-
-    @staticmethod
-    def apply(hidden, weight, bias, labels, temperature, *_):
-        import torch
-
-        log_all = (torch.nn.functional.linear(hidden, weight, bias).float() / temperature).log_softmax(-1)
-        entropy = -(log_all.detach().exp() * log_all.detach()).sum(-1)
-        return log_all.gather(-1, labels[:, None])[:, 0], entropy, None, None, None
 
 
 class Gate:

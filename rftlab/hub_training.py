@@ -83,7 +83,7 @@ def load(name="tiny", method="lora", rank=16, seed=0, max_length=1024) -> HubPol
     with _quiet():
         try:
             model, tokenizer = (_with_unsloth if kind == "unsloth" else _plainly)(source, method, rank, seed, max_length)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, RuntimeError) as error:
             raise ValueError(f"cannot load {name!r} by {method} with {kind}: {str(error).splitlines()[0]}") from error
     if not tokenizer.chat_template:
         raise ValueError(f"{name!r} has no chat template: it is a base model; choose its instruct variant")
@@ -156,6 +156,10 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
     with _quiet():
         from trl import GRPOConfig, GRPOTrainer
 
+        from rftlab.trl_head import use_plain_head_without_gpu
+
+        use_plain_head_without_gpu()
+
         config = GRPOConfig(
             output_dir=str(output), max_steps=steps, seed=seed, num_generations=group_size, max_completion_length=max_new_tokens,
             per_device_train_batch_size=prompts_per_step * group_size, temperature=temperature, beta=kl_coef, epsilon=clip_low,
@@ -165,9 +169,16 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
 
 
 def sft_trainer(policy, problems, *, steps, seed=0, prompts_per_step=8, lr=None, callbacks=(), output="build/trl", **settings):
-    """TRL's SFTTrainer on the problems' solutions (answers where there is none); the prompt is not trained on; not started yet."""
+    """TRL's SFTTrainer on the problems' solutions (answers where there is none); not started yet.
+
+    The prompt is not trained on; what the chat template writes after the end of the turn is, unlike in `rftlab.sft`.
+    """
     with _quiet():
         from trl import SFTConfig, SFTTrainer
+
+        from rftlab.trl_head import use_plain_head_without_gpu
+
+        use_plain_head_without_gpu()
 
         config = SFTConfig(output_dir=str(output), max_steps=steps, seed=seed, per_device_train_batch_size=prompts_per_step,
                            **{**_common(policy, lr), **settings})

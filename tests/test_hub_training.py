@@ -1,0 +1,174 @@
+"""TRL's trainers and ours do the same thing with the same completions; rewards, tasks and problems go in unchanged."""
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import rftlab
+from rftlab import advantages, grpo, losses, rewards
+from rftlab.logprobs import completion_log_probs
+from rftlab.monitor import Monitor
+from rftlab.rollout import rollout
+
+pytest.importorskip("trl")
+os.environ["RFTLAB_BACKEND"] = "transformers"  # Unsloth patches the libraries when it is imported: it gets a process of its own
+from rftlab import hub_training  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def task():
+    return rftlab.load_task("arithmetic", level=1)
+
+
+class OneStep:
+    """What grpo.update needs of a Loop: gradients are kept, nothing is stepped."""
+
+    def backward(self, loss):
+        loss.backward()
+
+    def step_optimizer(self):
+        return 0.0
+
+
+@pytest.mark.parametrize("kl_coef", [0.0, 0.1])
+def test_loss_and_gradient_equal_trls_on_the_same_rollout(task, tmp_path, kl_coef):
+    """The whole way, from token ids through rewards, advantages, log-probabilities and loss, on `tiny`."""
+    problems, reward = task.train(3), rewards.combine({rewards.verifier(task): 1.0, rewards.brevity(8): 0.5})
+    ours, theirs = rftlab.load_policy("tiny"), hub_training.load("tiny", "full")
+    r = rollout(ours, [p.prompt for p in problems], 4, 20, temperature=0.8, seed=3)
+    values, _ = grpo.score(reward, r, problems, 0)
+    assert values.std() > 0
+    reference = grpo.Reference(ours) if kl_coef else None
+    if reference:  # away from the reference, or the KL term and its gradient would be 0
+        for model in (ours.model, theirs.model):
+            with torch.no_grad():
+                model.get_output_embeddings().weight.mul_(1.02)
+    metrics = grpo.update(ours, r, advantages.group_relative(values), OneStep(), losses.dapo, kl_coef, reference, 1, 2, 0.8)
+
+    trainer = hub_training.grpo_trainer(theirs, reward, problems, steps=1, prompts_per_step=3, group_size=4, max_new_tokens=20,
+                                        temperature=0.8, kl_coef=kl_coef, output=tmp_path,
+                                        **({"use_bias_correction_kl": False} if kl_coef else {}))
+    if kl_coef:
+        trainer.ref_model.load_state_dict(rftlab.load_policy("tiny").model.state_dict())
+    rows = [row[keep].tolist() for row, keep in zip(r.completion_ids, r.completion_mask)]
+    trainer._generate_single_turn = lambda *given, **more: (rows, None)
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    batch = [row for row in trainer.train_dataset for _ in range(4)]
+    loss = trainer.compute_loss(trainer.model, trainer._generate_and_score_completions(batch))
+    loss.backward()
+    assert loss.item() == pytest.approx(metrics["loss"], abs=2e-5)
+    compared = 0
+    for (name, one), other in zip(ours.model.named_parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=2e-5, rtol=2e-3, msg=lambda text: f"{name}: {text}")
+        compared += one.grad.abs().max() > 1e-4
+    assert compared > 20, "gradients that are all zero would agree too"
+
+
+def test_supervised_loss_equals_trls(task, tmp_path):
+    """On the same tokens: TRL trains on what the template writes after the end of the turn as well, here a newline."""
+    problems = task.train(6)
+    ours, theirs = rftlab.load_policy("tiny"), hub_training.load("tiny", "full")
+    newline, = ours.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    ids, mask = rftlab.sft.encode_targets(ours, [p.solution for p in problems])
+    ids, mask = (torch.nn.functional.pad(one, (0, 1)) for one in (ids, mask))
+    ends = mask.sum(1, keepdim=True)
+    ids, mask = ids.scatter(1, ends, newline), mask.scatter(1, ends, True)
+    loss = -losses.token_mean(completion_log_probs(ours.model, *ours.encode([p.prompt for p in problems]), ids, mask), mask)
+    trainer = hub_training.sft_trainer(theirs, problems, steps=1, prompts_per_step=6, lr=1e-9, output=tmp_path)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_async_and_several_rewards_and_metrics_of_ones_own(task, tmp_path):
+    async def waits(prompts, completions, answer, **columns):
+        await asyncio.sleep(0)
+        return [float(one[0]["content"].strip().endswith(a)) for one, a in zip(completions, answer, strict=True)]
+
+    def short(prompts, completions, log_metric, **columns):
+        sizes = [len(one[0]["content"]) for one in completions]
+        log_metric("characters", sum(sizes) / len(sizes))
+        return [None if size == 0 else float(size < 20) for size in sizes]
+
+    watch = Monitor(on_alarm=None)
+    trainer = hub_training.grpo_trainer(hub_training.load("tiny", "lora", rank=4), [rewards.verifier(task), waits, short], task.train(8),
+                                        steps=2, prompts_per_step=2, group_size=4, max_new_tokens=16, output=tmp_path,
+                                        reward_weights=[1.0, 0.5, 0.1], callbacks=[watch.callback()])
+    trainer.train()
+    first, second = watch.metrics
+    assert {"rewards/verifier", "rewards/waits", "rewards/short", "characters", "reward", "entropy", "length", "zero_variance",
+            "tokens_per_second", "memory_mb"} <= set(first)
+    assert first["reward"] == pytest.approx(first["rewards/verifier"] + 0.5 * first["rewards/waits"] + 0.1 * first["rewards/short"], abs=1e-5)
+    assert (first["step"], second["step"]) == (1, 2) and 0 < first["characters"] < 200
+
+
+def test_adapters_learn_and_only_they(task, tmp_path):
+    policy = hub_training.load("tiny", "lora", seed=1)
+    before = {name: value.clone() for name, value in policy.model.state_dict().items() if "lora_" not in name}
+    held_out = task.test(40)
+    start = rftlab.evaluate.accuracy(policy, task, held_out, max_new_tokens=24)
+    hub_training.grpo_trainer(policy, rewards.verifier(task), task.train(50), steps=8, lr=1e-3, max_new_tokens=24, output=tmp_path).train()
+    end = rftlab.evaluate.accuracy(policy, task, held_out, max_new_tokens=24)
+    assert end.mean > start.mean + 0.3, (start, end)
+    after = policy.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_greedy_answers_are_those_of_our_own_rollout(task):
+    prompts = [p.prompt for p in task.test(6)]
+    assert hub_training.load("tiny", "full").generate(prompts, 24) == rftlab.load_policy("tiny").generate(prompts, 24)
+
+
+def test_what_cannot_be_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="method='dora'; expected one of full, lora, qlora"):
+        hub_training.load("tiny", "dora")
+    with pytest.raises(ValueError, match="is not a folder"):
+        hub_training.load(os.devnull, "full")
+    monkeypatch.setenv("RFTLAB_BACKEND", "jax")
+    with pytest.raises(ValueError, match="RFTLAB_BACKEND='jax'; expected unsloth or transformers"):
+        hub_training.backend.__wrapped__()
+
+
+WITH_UNSLOTH = """
+import sys, torch, rftlab
+from rftlab import hub_training, rewards
+assert hub_training.backend() == "unsloth"
+task = rftlab.load_task("arithmetic", level=1)
+policy = hub_training.load("tiny", "lora", rank=4)
+print(sum(p.numel() for p in policy.parameters), policy.generate([p.prompt for p in task.test(3)], 24))
+torch.manual_seed(0)
+with torch.no_grad():
+    for name, p in sorted(policy.model.named_parameters()):
+        if "lora_" in name:
+            p.copy_(torch.randn(p.shape) * 0.02)
+torch.manual_seed(0)
+trainer = hub_training.grpo_trainer(policy, rewards.verifier(task), task.train(4), steps=1, prompts_per_step=4, group_size=4,
+                                    max_new_tokens=16, lr=1e-9, output=sys.argv[1])
+trainer.train()
+print({name: trainer.state.log_history[0][name] for name in ("loss", "grad_norm", "reward", "completions/mean_length")})
+"""
+
+
+@pytest.mark.slow
+def test_unsloth_gives_the_same_numbers_as_plain_transformers_and_peft(tmp_path):
+    """The same adapters, the same draws: equal sizes, answers, rewards, loss and gradient norm. (Skipped where it is not installed.)"""
+    import importlib.metadata
+
+    try:
+        importlib.metadata.version("unsloth")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("unsloth is not installed")
+    said = {}
+    for kind in ("unsloth", "transformers"):
+        program = WITH_UNSLOTH if kind == "unsloth" else WITH_UNSLOTH.replace('== "unsloth"', '== "transformers"')
+        ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=900, cwd=tmp_path,
+                             env={**os.environ, "RFTLAB_BACKEND": kind, "HF_HUB_OFFLINE": "1"})
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        said[kind] = ran.stdout.strip().splitlines()
+    size, numbers = said["unsloth"][-2], eval(said["unsloth"][-1], {})
+    assert size == said["transformers"][-2]
+    assert numbers == pytest.approx(eval(said["transformers"][-1], {}), rel=1e-4, abs=1e-6)
+    assert not (tmp_path / "unsloth_compiled_cache").exists()

@@ -1,0 +1,87 @@
+"""Each alarm rings in a run of `tiny` that is really sick that way, and none in one that is well."""
+import pytest
+
+import rftlab
+from rftlab import grpo, monitor, rewards
+from rftlab.monitor import Limits, Monitor, look
+
+
+def watched(steps, reward_fn=None, lr=1e-3, limits=Limits(), **more):
+    task = rftlab.load_task("arithmetic", level=1)
+    watch = Monitor(limits, on_alarm=None)
+    record = grpo.train(rftlab.load_policy("tiny"), task, task.train(50), steps=steps, prompts_per_step=4, max_new_tokens=40, lr=lr,
+                        reward_fn=reward_fn, on_step=watch, **more)
+    return watch, record
+
+
+def names(watch):
+    return [alarm.name for alarm in watch.alarms]
+
+
+def just_a_one(prompts, completions, **columns):
+    """A side reward that is easier than the task: up to ten per cent for saying 1 and nothing else, right or wrong."""
+    return [0.1 * text.count("1") / max(1, len(text)) ** 2 for text in completions]
+
+
+def long_answers(prompts, completions, **columns):
+    """The verifier pays nobody, and a small bonus for length is all there is."""
+    return [len(text) / 10000 for text in completions]
+
+
+def test_a_healthy_run_rings_no_alarm():
+    watch, record = watched(14, lr=3e-4, track_kl=True)
+    rewards_paid = record.curve("reward")[1]
+    assert sum(rewards_paid[-4:]) > sum(rewards_paid[:4]) + 0.8, "it did learn"
+    assert names(watch) == [] and all(entry["memory_mb"] > 50 for entry in watch.metrics)
+
+
+def test_a_reward_that_pays_nobody_is_dead():
+    watch, _ = watched(8, rewards.constant(0.0))
+    assert names(watch) == ["reward dead"] and watch.alarms[0].step == 8
+    assert "100% of the groups of the last 8 steps agree" in str(watch.alarms[0]) and "verifier reads" in watch.alarms[0].advice
+
+
+def test_a_side_reward_collapses_the_entropy():
+    watch, record = watched(20, just_a_one, lr=3e-3)
+    assert "entropy collapse" in names(watch), record.metrics
+
+
+def test_a_small_bonus_explodes_the_length():
+    watch, record = watched(24, long_answers, limits=Limits(window=6))
+    assert "length explosion" in names(watch), record.metrics
+
+
+def test_a_learning_rate_ten_times_too_large_runs_away():
+    watch, record = watched(8, rewards.random_reward(0), lr=3e-3, track_kl=True)
+    assert "KL run-away" in names(watch), record.metrics
+
+
+def test_each_alarm_needs_its_reason():
+    def run(**changes):
+        well = {"reward": 0.5, "zero_variance": 0.3, "entropy": 0.5, "length": 10.0, "kl": 0.05}
+        return [{"step": i + 1, **well, **(changes if i >= 8 else {})} for i in range(16)]
+
+    found = lambda **changes: [alarm.name for alarm in look(run(**changes))]  # noqa: E731
+    assert found() == []
+    assert found(zero_variance=1.0) == ["reward dead"] and found(zero_variance=1.0, reward=1.0) == []
+    assert found(entropy=0.05) == ["entropy collapse"] and found(entropy=0.05, reward=0.9) == []
+    assert found(length=21.0) == ["length explosion"] and found(length=21.0, reward=0.7) == []
+    assert found(kl=1.5) == ["KL run-away"] and found(kl=None) == []
+    assert look(run(kl=9.0)[:7]) == [], "too early to tell"
+
+
+def test_an_alarm_is_told_once():
+    told = []
+    watch = Monitor(on_alarm=told.append)
+    for step in range(20):
+        watch({"step": step + 1, "reward": 0.0, "zero_variance": 1.0})
+    assert [alarm.step for alarm in told] == [8]
+    assert set(monitor.ADVICE) == {"reward dead", "entropy collapse", "length explosion", "KL run-away"}
+
+
+@pytest.mark.parametrize("logs, expected", [
+    ({"reward": 0.5, "frac_reward_zero_std": 0.25, "completions/mean_length": 7.0, "rewards/verifier/mean": 0.5, "rewards/verifier/std": 1,
+      "share_short": 0.1, "learning_rate": 1e-3, "epoch": 1.0},
+     {"step": 3, "reward": 0.5, "zero_variance": 0.25, "length": 7.0, "rewards/verifier": 0.5, "share_short": 0.1})])
+def test_names_of_trl(logs, expected):
+    assert monitor.from_trl(logs, 3) == expected
