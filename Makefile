@@ -7,7 +7,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV = .venv/bin/python
 
-.PHONY: help setup course lab test newest record badges clean clean-all
+.PHONY: help setup course lab test newest record badges kaggle-bundle clean clean-all
 
 help:
 	@echo "make course         set up .venv, run every notebook, show the results"
@@ -16,6 +16,7 @@ help:
 	@echo "make newest         check every keyword that the course passes against the newest TRL, PEFT, transformers, datasets and Unsloth"
 	@echo "make record NB=01   run notebook 01 from a fresh kernel and store its outputs"
 	@echo "make badges REPO=owner/name   badges for Colab and Kaggle in README and notebooks (REPO=none: remove them)"
+	@echo "make kaggle-bundle  wheels, data and notebooks in dist/kaggle, for a Kaggle notebook without internet"
 	@echo "make clean          remove what runs left behind (build/); clean-all: .venv too"
 
 setup:
@@ -43,6 +44,9 @@ record: setup
 REF ?= main
 badges: setup
 	@$(VENV) -m rftlab.badges $(if $(REPO),$(REPO) --ref $(REF))
+
+kaggle-bundle: setup
+	@$(VENV) -m rftlab.bundle
 
 clean:
 	rm -rf build dist .pytest_cache .hypothesis rftlab.egg-info
