@@ -78,8 +78,8 @@ def load(job: dict) -> types.ModuleType:
 
 
 def load_text(text: str) -> types.ModuleType:
-    """Execute a text as a module whose source Triton finds."""
-    linecache.cache[FILE] = (len(text), None, text.splitlines(True), FILE)
+    """Execute a text, which ends with a line end, as a module whose source Triton finds."""
+    linecache.cache[FILE] = (len(text), None, [line + "\n" for line in text.split("\n")[:-1]], FILE)
     return execute(compile(text, FILE, "exec"))
 
 

@@ -5,16 +5,19 @@ zygote, in which Triton is not interpreted. Types and constants are those that t
 never launched is not compiled. What this shows: the program is Triton, for the whole compiler, not only for the interpreter.
 """
 
+import functools
 import hashlib
+import inspect
 import json
+import linecache
 import os
 import sys
 import types
 
-from rftlab.kernels.child import MODULE, describe, facts, load_text
+from rftlab.kernels.child import FILE, MODULE, describe, facts, load_text
+from rftlab.kernels.offline import lowering, new_context
 
 SHARED_MEMORY = {75: 65536, 80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 120: 101376}  # bytes a program may use
-STAGES = ("ttir", "ttgir", "llir", "ptx")
 
 
 class Absent(types.ModuleType):
@@ -34,6 +37,26 @@ class Absent(types.ModuleType):
     __ror__ = __getitem__ = __or__
 
 
+class SourceReader:
+    """Stands for `inspect` where Triton asks it for a kernel's source: a program has one statement a line, so its indentation tells."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __getattr__(self, name):
+        return getattr(self.module, name)
+
+    def getsourcelines(self, function) -> tuple[list[str], int]:
+        code = function.__code__
+        if code.co_filename != FILE:
+            return self.module.getsourcelines(function)
+        lines, first = linecache.cache[FILE][2], code.co_firstlineno
+        at = next(i for i in range(first - 1, len(lines)) if lines[i].lstrip(" ").startswith("def "))
+        margin = len(lines[at]) - len(lines[at].lstrip(" "))
+        end = next((i for i in range(at + 1, len(lines)) if lines[i].strip() and len(lines[i]) - len(lines[i].lstrip(" ")) <= margin), len(lines))
+        return lines[first - 1 : end], first
+
+
 def prepare() -> int:
     """Import Triton without torch, and compile once. Returns libdevice's bitcode as an open file: children find it as file 0."""
     sys.modules["torch"] = Absent("torch")
@@ -42,7 +65,9 @@ def prepare() -> int:
     import triton.language.extra.libdevice  # noqa: F401
     import triton.tools.tensor_descriptor  # noqa: F401
     from triton.backends.nvidia import compiler as nvidia
+    from triton.runtime import jit
 
+    jit.inspect = SourceReader(inspect)
     for name in ("autotune", "heuristics"):
         setattr(triton, name, lambda *_, **__: lambda function: function)
     path = os.path.join(os.path.dirname(nvidia.__file__), "lib", "libdevice.10.bc")
@@ -103,31 +128,23 @@ def to_ptx(module, launch: dict, capability: int) -> dict:
 
     Returns the size of the PTX and the shared memory of a program, in bytes. Raises ValueError for too much of the latter.
     """
-    from triton._C.libtriton import ir
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, make_backend
-
-    target = GPUTarget("cuda", capability, 32)
     signature = {k: "constexpr" if isinstance(v, dict) else v for k, v in launch["signature"].items()}
     constants = {(i,): decode(v["constant"], module) for i, v in enumerate(launch["signature"].values()) if isinstance(v, dict)}
-    source, backend = ASTSource(fn=getattr(module, launch["kernel"]), signature=signature, constexprs=constants), make_backend(target)
-    options = backend.parse_options({**launch["options"], "extern_libs": {"libdevice": "-"}})  # LLVM reads "-" from file 0
-    steps: dict = {}
-    backend.add_stages(steps, options, source.language)
-    context = ir.context()
-    ir.load_dialects(context)
-    backend.load_dialects(context)
-    code = source.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
-    if not launch["full"]:
-        return {"ptx": 0, "shared": 0}
+    options = {**launch["options"], "extern_libs": {"libdevice": "-"}}  # LLVM reads "-" from file 0
     os.lseek(0, 0, os.SEEK_SET)
-    metadata = {"target": target, **options.__dict__}
-    for stage in STAGES:
-        code = steps[stage](code, metadata)
+    for _, code, metadata in lowering(getattr(module, launch["kernel"]), signature, constants, capability, options, context()):
+        if not launch["full"]:
+            return {"ptx": 0, "shared": 0}
     most = SHARED_MEMORY.get(capability)
     if most and metadata["shared"] > most:
         raise ValueError(f"{launch['kernel']} needs {metadata['shared']} bytes of shared memory, sm_{capability} has {most}")
     return {"ptx": len(code), "shared": metadata["shared"]}
+
+
+@functools.cache
+def context():
+    """MLIR's context with all dialects, made once in the zygote: it has no threads, and a fork copies it."""
+    return new_context()
 
 
 def decode(value, module):

@@ -16,6 +16,7 @@ import textwrap
 import types
 
 TIMEOUT = 120  # seconds; a kernel takes one or two, most of it for the start of the process
+STAGES = ("ttir", "ttgir", "llir", "ptx")
 HEADER = "import triton\nimport triton.language as tl\n"
 
 
@@ -67,27 +68,42 @@ def source_of(kernel) -> str:
 
 
 def stages(function, signature: dict, target: str) -> dict[str, str]:
-    """Run Triton's stages one after another in this process; the last one, ptxas, which needs CUDA's tools, is left out."""
-    from triton._C.libtriton import ir
+    """Run Triton's stages one after another in this process; returns their texts."""
+    types_ = {name: value if isinstance(value, str) else "constexpr" for name, value in signature.items()}
+    constants = {(i,): value for i, value in enumerate(signature.values()) if not isinstance(value, str)}
+    return {name: str(code) for name, code, _ in lowering(function, types_, constants, int(target.removeprefix("sm_"))) if name in STAGES}
+
+
+def lowering(function, signature: dict[str, str], constants: dict, capability: int, options: dict | None = None, context=None):
+    """Yield (stage, code, metadata) of a kernel: "ir", Triton's front end, then each of `STAGES`; raises what Triton raises.
+
+    The last stage, ptxas, which needs CUDA's tools, is left out.
+    """
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, make_backend
 
-    place = GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
-    types_ = {name: value if isinstance(value, str) else "constexpr" for name, value in signature.items()}
-    constants = {(i,): value for i, value in enumerate(signature.values()) if not isinstance(value, str)}
-    source, backend = ASTSource(fn=function, signature=types_, constexprs=constants), make_backend(place)
-    options = backend.parse_options(source.parse_options())
-    steps: dict = {}
-    backend.add_stages(steps, options, source.language)
+    target = GPUTarget("cuda", capability, 32)
+    source, backend = ASTSource(fn=function, signature=signature, constexprs=constants), make_backend(target)
+    parsed, steps = backend.parse_options(options or {}), {}
+    backend.add_stages(steps, parsed, source.language)
+    metadata = {"target": target, **parsed.__dict__}
+    code = source.make_ir(target, parsed, backend.get_codegen_implementation(parsed), backend.get_module_map(), context or new_context())
+    yield "ir", code, metadata
+    for name in STAGES:
+        code = steps[name](code, metadata)
+        yield name, code, metadata
+
+
+def new_context():
+    """An MLIR context with Triton's dialects and those of NVIDIA's backend."""
+    from triton._C.libtriton import ir
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import make_backend
+
     context = ir.context()
     ir.load_dialects(context)
-    backend.load_dialects(context)
-    module = source.make_ir(place, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
-    metadata, texts = {"target": place, **options.__dict__}, {}
-    for name in ("ttir", "ttgir", "llir", "ptx"):
-        module = steps[name](module, metadata)
-        texts[name] = str(module)
-    return texts
+    make_backend(GPUTarget("cuda", 80, 32)).load_dialects(context)
+    return context
 
 
 def main() -> None:

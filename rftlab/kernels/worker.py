@@ -76,7 +76,7 @@ class Worker:
 
     def _start(self) -> None:
         self.runner = Sandbox("rftlab.kernels.child", {"TRITON_INTERPRET": "1"}, self.without)
-        self.compiler = Sandbox("rftlab.kernels.compile", None, self.without)
+        self.compiler = Sandbox("rftlab.kernels.compile", {"TRITON_DISABLE_LINE_INFO": "1"}, self.without)
 
     def wait_ready(self) -> None:
         self.runner.wait_ready()
