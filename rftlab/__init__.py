@@ -22,7 +22,7 @@ _NAMES = {
 _MODULES = {
     "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "drawing", "evaluate", "experiments", "grpo", "habits", "headline", "hub_training", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "monitor", "notebooks", "own_task", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
-    "rollout", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "trl_head", "turbo_curve",
+    "rollout", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "trl_head", "trl_parity", "turbo_curve",
 }
 
 

@@ -1,0 +1,122 @@
+"""From a trained policy to files that others can load: adapters, merged weights, GGUF.
+
+    adapters(policy, "out/adapters")     a few MB, for PEFT, vLLM and `transformers serve` beside the base model
+    merged(policy, "out/merged")         a folder like any other model: for all servers
+    gguf("out/merged", "out/model.gguf", "Q8_0")     one file: for llama.cpp, Ollama, LM Studio
+
+ONNX is not written here: its exporter is not among the pinned packages. Where it is wanted, `optimum-cli export onnx --model
+out/merged out/onnx` takes the merged folder.
+"""
+import tempfile
+from pathlib import Path
+
+GGUF_TYPES = ("F32", "F16", "Q8_0")  # bits a weight: 32, 16, 8.5
+ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+
+
+def adapters(policy, folder) -> Path:
+    """Write the adapters and the tokenizer. Raises ValueError for a policy without adapters."""
+    if not (policy.adapters or hasattr(policy.model, "peft_config")):
+        raise ValueError("this policy has no adapters: all its weights were trained; write them with merged(policy, folder)")
+    policy.save(folder)
+    return Path(folder)
+
+
+def merged(policy, folder) -> Path:
+    """Write whole weights, adapters merged into the base model as it was loaded from disk, so that 4-bit training loses nothing here."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(folder)
+    model = policy.model
+    if policy.adapters or hasattr(model, "peft_config"):
+        if policy.folder is None:
+            raise ValueError("this policy does not know where its base model is; load it with load_policy or hub_training.load")
+        with tempfile.TemporaryDirectory() as small:
+            policy.save(small)
+            base = AutoModelForCausalLM.from_pretrained(policy.folder, dtype="auto")
+            model = PeftModel.from_pretrained(base, small).merge_and_unload(safe_merge=True)
+    model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def gguf(source, path, kind="F16") -> Path:
+    """Write a merged folder (Llama, Qwen2 or Qwen3) as one GGUF file; weights of one dimension stay in float32.
+
+    The vocabulary and the chat template travel along; GGUF names pre-tokenizers instead of describing them, so that one without
+    a name (that of `tiny`) is written as "default": there, keep the folder's own tokenizer. Raises ValueError for other models.
+    """
+    import gguf as library
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if kind not in GGUF_TYPES:
+        raise ValueError(f"kind={kind!r}; expected one of {', '.join(GGUF_TYPES)}")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(source, dtype="float32"), AutoTokenizer.from_pretrained(source)
+    config = model.config
+    if config.model_type not in ARCHITECTURES:
+        raise ValueError(f"{source} is a {config.model_type} model; this writes {', '.join(ARCHITECTURES)}, llama.cpp's "
+                         "convert_hf_to_gguf.py all others")
+    writer = library.GGUFWriter(str(path), config.model_type)
+    _describe(writer, config, tokenizer)
+    names = library.get_tensor_name_map(library.MODEL_ARCH[ARCHITECTURES[config.model_type]], config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = tensor.numpy()
+        if config.model_type == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            values = _interleave(values, heads)
+        chosen = "F32" if values.ndim == 1 or kind == "Q8_0" and values.shape[-1] % 32 else kind
+        quantised = library.quants.quantize(values, library.GGMLQuantizationType[chosen])
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), quantised, raw_dtype=library.GGMLQuantizationType[chosen])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return Path(path)
+
+
+def _describe(writer, config, tokenizer) -> None:
+    """Everything in the file that is not a weight."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(head)
+    writer.add_rope_freq_base(rope.get("rope_theta", 10000.0))
+    writer.add_vocab_size(config.vocab_size)
+    tokens = {i: token for token, i in tokenizer.get_vocab().items()}
+    special = set(tokenizer.all_special_ids)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([tokens.get(i, f"[unused{i}]") for i in range(config.vocab_size)])
+    writer.add_token_types([3 if i in special else 1 if i in tokens else 5 for i in range(config.vocab_size)])
+    writer.add_token_merges(_merges(tokenizer))
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_add_bos_token(False)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)
+
+
+def _merges(tokenizer) -> list[str]:
+    import json
+
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] != "BPE":
+        raise ValueError(f"the tokenizer is of the kind {model['type']}; this writes byte-level BPE only")
+    return [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+
+
+def _interleave(values, heads):
+    """The rows of a rotary projection as llama.cpp pairs them: (0, 1), (2, 3) instead of (0, n/2), (1, n/2 + 1)."""
+    rows, columns = values.shape
+    return values.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns).copy()

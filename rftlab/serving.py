@@ -1,0 +1,83 @@
+"""Serve a merged model with an OpenAI-compatible address: `python -m rftlab serve build/workflow/merged`.
+
+The server is transformers' own (`transformers serve`); on a GPU, `vllm serve FOLDER` takes the same folder and answers the same
+requests, and llama-cpp-python's server the GGUF file. `Server` runs one for as long as a `with` block lasts:
+
+    with Server("build/workflow/merged") as server:
+        client = openai.OpenAI(base_url=server.address, api_key="none")
+        client.chat.completions.create(model=server.model, messages=[...], stream=True)
+"""
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+START_SECONDS = 300  # a busy machine needs many for what takes ten
+
+
+def command(folder, port, host="localhost") -> list[str]:
+    """What starts the server. Raises ValueError for a folder that holds no whole model."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        what = "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
+        raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
+    program = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
+    return [sys.executable, "-c", program, "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
+
+
+class Server:
+    """A server in a process of its own. address: for an OpenAI client; model: the name to ask for."""
+
+    def __init__(self, folder, port=None):
+        self.model, self.port = str(Path(folder).resolve()), port or free_port()
+        self.address = f"http://localhost:{self.port}/v1"
+        self.command = command(folder, self.port)
+
+    def __enter__(self) -> "Server":
+        self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
+        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with code {self.process.returncode}:\n{Path(self.log.name).read_text()[-2000:]}")
+            try:
+                with urllib.request.urlopen(f"http://localhost:{self.port}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.3)
+        raise RuntimeError(f"the server does not answer after {START_SECONDS} s; its last words:\n{Path(self.log.name).read_text()[-2000:]}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
+
+
+def serve(folder, port=8000, host="localhost") -> int:
+    """Serve until Ctrl-C; returns the server's exit code."""
+    print(f"serving {folder} at http://{host}:{port}/v1, model name {Path(folder).resolve()} (Ctrl-C ends it)", flush=True)
+    return subprocess.call(command(folder, port, host), env={**os.environ, "HF_HUB_OFFLINE": "1"})
