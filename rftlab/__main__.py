@@ -1,4 +1,4 @@
-"""The command line: python -m rftlab doctor | train | experiment | bench | data."""
+"""The command line: python -m rftlab doctor | train | experiment | bench | data | serve."""
 import argparse
 import json
 import sys
@@ -36,9 +36,13 @@ def parser() -> argparse.ArgumentParser:
                             help="run a few recorded points again, and see whether they land in the recorded intervals")
 
     bench = commands.add_parser("bench", help="our speed beside a peer's, in one run")
-    bench.add_argument("name", choices=["step", "rollout", "turbo", "grader"])
+    bench.add_argument("name", choices=["step", "rollout", "turbo", "grader", "kernel-step"])
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--save", metavar="FOLDER", help="also write FOLDER/NAME.json, with machine and versions")
+    serve = commands.add_parser("serve", help="serve a merged model with an OpenAI-compatible address")
+    serve.add_argument("folder", help="what rftlab.deploy.merged wrote")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--host", default="localhost")
     data_command.arguments(commands.add_parser("data", help="check or convert a JSONL file of your own examples"))
     return top
 
@@ -96,6 +100,9 @@ def main(arguments=None) -> int:
             return int(experiment(given))
         elif given.command == "data":
             return data_command.main(given)
+        elif given.command == "serve":
+            from rftlab import serving
+            return serving.serve(given.folder, given.port, given.host)
         else:
             from rftlab import bench
             bench.main(given.name, given.json, given.save)

@@ -1,6 +1,6 @@
 """Serve a merged model with an OpenAI-compatible address: `python -m rftlab serve build/workflow/merged`.
 
-The server is transformers' own (`transformers serve`); on a GPU, `vllm serve FOLDER` takes the same folder and answers the same
+The server is transformers' own (`transformers serve`), behind rftlab.serving_guard; on a GPU, `vllm serve FOLDER` takes the same folder and answers the same
 requests, and llama-cpp-python's server the GGUF file. `Server` runs one for as long as a `with` block lasts:
 
     with Server("build/workflow/merged") as server:
@@ -26,8 +26,7 @@ def command(folder, port, host="localhost") -> list[str]:
     if not (folder / "config.json").is_file():
         what = "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
         raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
-    program = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
-    return [sys.executable, "-c", program, "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
+    return [sys.executable, "-m", "rftlab.serving_guard", "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
 
 
 class Server:
@@ -40,7 +39,7 @@ class Server:
 
     def __enter__(self) -> "Server":
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT, env=environment())
         try:
             self._wait()
         except BaseException:
@@ -70,6 +69,13 @@ class Server:
         raise RuntimeError(f"the server does not answer after {START_SECONDS} s; its last words:\n{Path(self.log.name).read_text()[-2000:]}")
 
 
+def environment() -> dict:
+    """Nothing is fetched, and this package is found whatever the working folder is."""
+    here = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as one:
@@ -80,4 +86,4 @@ def free_port() -> int:
 def serve(folder, port=8000, host="localhost") -> int:
     """Serve until Ctrl-C; returns the server's exit code."""
     print(f"serving {folder} at http://{host}:{port}/v1, model name {Path(folder).resolve()} (Ctrl-C ends it)", flush=True)
-    return subprocess.call(command(folder, port, host), env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    return subprocess.call(command(folder, port, host), env=environment())

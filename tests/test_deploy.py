@@ -1,0 +1,132 @@
+"""Adapters, merged weights and GGUF answer alike; a served model answers the official client, and says what is wrong with a request."""
+import os
+
+import pytest
+import torch
+
+import rftlab
+from rftlab import deploy, feedback, serving
+from rftlab.evaluate import Estimate
+from rftlab.serving_guard import fault
+
+QUESTION = "What is 34 + 51? Answer with the number only."
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A policy whose adapters change what it says, and its three forms on disk."""
+    folder = tmp_path_factory.mktemp("deploy")
+    policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=4, alpha=8))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.parameters:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    policy.after_step()
+    deploy.adapters(policy, folder / "adapters")
+    deploy.merged(policy, folder / "merged")
+    return policy, folder
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=torch.arange(3, 67)[None]).logits
+
+
+def test_adapters_and_merged_weights_give_the_same_logits(trained):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    policy, folder = trained
+    ours = logits(policy.model)
+    assert (ours - logits(rftlab.load_policy("tiny").model)).abs().max() > 0.5, "the adapters do something"
+    base = AutoModelForCausalLM.from_pretrained(policy.folder)
+    torch.testing.assert_close(logits(PeftModel.from_pretrained(base, folder / "adapters")), ours, atol=2e-4, rtol=1e-3)
+    merged = rftlab.load_policy(str(folder / "merged"), dtype="float32")
+    torch.testing.assert_close(logits(merged.model), ours, atol=2e-4, rtol=1e-3)
+    assert merged.generate([QUESTION], 16) == policy.generate([QUESTION], 16)
+
+
+@pytest.mark.parametrize("kind, most", [("F32", 1e-5), ("F16", 0.02), ("Q8_0", 0.3)])
+def test_gguf_comes_back_through_transformers(trained, kind, most):
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    _, folder = trained
+    deploy.gguf(folder / "merged", folder / f"{kind}.gguf", kind)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=f"{kind}.gguf", dtype=torch.float32,
+                                                  quantization_config=GgufConfig(dequantize=True))
+    expected = logits(rftlab.load_policy(str(folder / "merged"), dtype="float32").model)
+    error = (logits(loaded) - expected).abs().max()
+    assert error < most and (kind == "F32" or error > 0), error
+    assert (logits(loaded).argmax(-1) == expected.argmax(-1)).float().mean() > 0.9
+    assert (folder / "Q8_0.gguf").exists() is False or (folder / "Q8_0.gguf").stat().st_size < (folder / "F16.gguf").stat().st_size
+
+
+def test_what_cannot_be_written_is_refused(trained, tmp_path):
+    _, folder = trained
+    with pytest.raises(ValueError, match="kind='Q4'; expected one of F32, F16, Q8_0"):
+        deploy.gguf(folder / "merged", tmp_path / "x.gguf", "Q4")
+    with pytest.raises(ValueError, match="this policy has no adapters"):
+        deploy.adapters(rftlab.load_policy("tiny"), tmp_path)
+    with pytest.raises(ValueError, match="holds adapters only; expected a folder that rftlab.deploy.merged wrote"):
+        serving.command(folder / "adapters", 8000)
+    with pytest.raises(ValueError, match="holds no model"):
+        serving.command(tmp_path, 8000)
+
+
+def test_the_official_client_is_answered(trained):
+    openai = pytest.importorskip("openai")
+    policy, folder = trained
+    expected, messages = policy.generate([QUESTION], 16)[0], [{"role": "user", "content": QUESTION}]
+    with serving.Server(folder / "merged") as server:
+        client = openai.OpenAI(base_url=server.address, api_key="none", max_retries=0)
+        asked = {"model": server.model, "messages": messages, "temperature": 0, "max_tokens": 16}
+        whole = client.chat.completions.create(**asked)
+        assert whole.choices[0].message.content == expected and whole.usage.completion_tokens <= 16
+        pieces = [c.choices[0].delta.content or "" for c in client.chat.completions.create(**asked, stream=True) if c.choices]
+        assert "".join(pieces) == expected and len([p for p in pieces if p]) > 1
+        with pytest.raises(openai.NotFoundError, match="no model 'other' here; this server has"):
+            client.chat.completions.create(**{**asked, "model": "other"})
+        for wrong, named in ({"messages": []}, "messages"), ({"messages": [{"role": "user"}]}, r"messages\[0\]"), ({"max_tokens": 0}, "max_tokens"):
+            with pytest.raises(openai.BadRequestError, match=named):
+                client.chat.completions.create(**{**asked, **wrong})
+        assert client.chat.completions.create(**asked).choices[0].message.content == expected, "it goes on after wrong requests"
+        process = server.process
+    assert process.poll() is not None, "the server ends with the block"
+
+
+@pytest.mark.parametrize("change, status, parameter", [
+    ({}, None, None), ({"model": None}, 404, "model"), ({"messages": "hi"}, 400, "messages"), ({"messages": [1]}, 400, "messages[0]"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0]"), ({"temperature": "hot"}, 400, "temperature"),
+    ({"temperature": 2.5}, 400, "temperature"), ({"top_p": True}, 400, "top_p"), ({"max_tokens": -1}, 400, "max_tokens")])
+def test_wrong_requests_are_named(change, status, parameter):
+    found = fault({"model": "m", "messages": [{"role": "user", "content": "hi"}], **change}, "m")
+    assert (found or (None, None))[:2] == (status, parameter)
+    assert fault([], "m")[0] == 400
+
+
+def right(completion, problem):
+    return float(completion.strip() == problem.answer)
+
+
+def test_failures_become_the_next_training_set(tmp_path):
+    path = tmp_path / "served" / "log.jsonl"
+    for prompt, completion, answer, liked in [("2 + 3", "5", "5", None), ("2 + 4", "7", "6", None), ("2+ 4", "8", "6", None),
+                                              ("2 + 5", "7", "7", False), ("why?", "so", None, False), ("held out", "no", "yes", None)]:
+        feedback.log(path, prompt, completion, answer, liked)
+    rows, unanswered = feedback.next_examples(path, right, known=["Held out"])
+    assert [(r["prompt"], r["answer"]) for r in rows] == [("2 + 4", "6"), ("2 + 5", "7")] and unanswered == ["why?"]
+    assert [p.answer for p in rftlab.data.parse(rows).usable().problems] == ["6", "7"]
+    drifted, served = feedback.drift(path, right, Estimate(0.95, 0.9, 1.0, 100))
+    assert (drifted, served.n, served.mean) == (True, 5, pytest.approx(0.4))
+    assert not feedback.drift(path, right, Estimate(0.5, 0.3, 0.7, 20))[0]
+    path.write_text('{"prompt": "x"}\n')
+    with pytest.raises(ValueError, match="line 1 of .* is no entry"):
+        feedback.read(path)
+
+
+def test_the_command_refuses_a_folder_without_a_model(tmp_path, capsys):
+    from rftlab.__main__ import main
+
+    assert main(["serve", str(tmp_path)]) == 1
+    assert "holds no model" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
