@@ -70,7 +70,10 @@ KNOWN = {a.name: a for a in (
 
 @dataclass(frozen=True)
 class Work:
-    """A step: `prompts` x `group` completions, all rolled out at once; `per_pass` prompts in a training pass."""
+    """A step: `prompts` x `group` completions, all rolled out at once; `per_pass` prompts in a training pass.
+
+    checkpointing: only the input of each block is kept, and the rest computed twice. TRL and Unsloth can do that, rftlab cannot.
+    """
 
     prompts: int = 8
     group: int = 8

@@ -2,7 +2,9 @@
 
     python -m rftlab.memory_measured [smollm2|tiny]        writes data/results/memory/<model>.json
 """
+import contextlib
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +37,7 @@ def measure(policy, task, work, merged=True, steps=2) -> dict:
     static = sum(s.nbytes() for s in {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}.values())
     options = dict(steps=steps, prompts_per_step=work.prompts, group_size=work.group, max_new_tokens=work.completion_tokens,
                    prompts_per_pass=work.per_pass, reward_fn=_uneven)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _quiet(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         grpo.train(Endless.of(policy), task, problems, **options)
     sizes = [(e.start_ns(), e.nbytes()) for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
@@ -43,6 +45,19 @@ def measure(policy, task, work, merged=True, steps=2) -> dict:
         held += size
         peak = max(peak, held)
     return {"static": static, "peak": static + peak}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the lines that the profiler's library writes to the process's stderr, past Python."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _uneven(prompts, completions, **columns):

@@ -33,7 +33,7 @@ def quantise(model: nn.Module) -> None:
 
 def library():
     """bitsandbytes, without its advice on faster kernels from the network. Raises ValueError where it is not installed."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import bitsandbytes
     except ImportError as error:
