@@ -20,7 +20,7 @@ _NAMES = {
     "Estimate": "evaluate",
 }
 _MODULES = {
-    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "deploy", "drawing", "evaluate", "experiments", "feedback", "grpo", "habits", "headline", "hub_training", "install", "logprobs", "loop",
+    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "compare", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "deploy", "drawing", "evaluate", "experiments", "feedback", "grpo", "habits", "headline", "hub_training", "install", "logprobs", "loop",
     "lora", "losses", "machine", "models", "monitor", "notebooks", "own_task", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
     "rollout", "serving", "serving_guard", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "trl_head", "trl_parity", "turbo_curve",
 }

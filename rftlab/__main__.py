@@ -1,4 +1,4 @@
-"""The command line: python -m rftlab doctor | train | experiment | bench | data | serve."""
+"""The command line: python -m rftlab doctor | train | experiment | bench | data | report | serve."""
 import argparse
 import json
 import sys
@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("folder", help="what rftlab.deploy.merged wrote")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument("--host", default="localhost")
+    report = commands.add_parser("report", help="one HTML page: a model before beside after, on held-out examples")
+    report.add_argument("before", help="tiny, smollm2, a folder or a hub id")
+    report.add_argument("after", help="usually the folder that rftlab.deploy.merged wrote")
+    report.add_argument("--data", required=True, help="JSONL of held-out examples")
+    report.add_argument("--reward", required=True, help="file.py:function, or the name of a task of the course")
+    report.add_argument("--max-new-tokens", type=int, default=32)
+    report.add_argument("--out", default="build/report.html")
     data_command.arguments(commands.add_parser("data", help="check or convert a JSONL file of your own examples"))
     return top
 
@@ -100,6 +107,9 @@ def main(arguments=None) -> int:
             return int(experiment(given))
         elif given.command == "data":
             return data_command.main(given)
+        elif given.command == "report":
+            from rftlab import compare
+            return compare.main(given)
         elif given.command == "serve":
             from rftlab import serving
             return serving.serve(given.folder, given.port, given.host)
