@@ -12,7 +12,7 @@ from pathlib import Path
 from rftlab import memory
 
 WAYS = ("full", "lora-merged", "lora")
-WORKS = ((4, 4, 24, 2), (4, 4, 24, 4))  # prompts, completions each, tokens each, prompts a pass
+WORKS = ((2, 4, 24, 1),)  # prompts, completions each, tokens each, prompts a pass
 
 
 def measure(policy, task, work, merged=True, steps=2) -> dict:

@@ -9,6 +9,7 @@ import rftlab
 from rftlab import rollout, speculative
 from rftlab.speculative import rule
 from rftlab.speculative.decode import Text
+from rftlab.speculative.late import Late
 from toy_model import END, V, toy_policy
 
 NEW = 16
@@ -269,3 +270,16 @@ def test_bad_input(policy):
         rftlab.load_policy("tiny").generate(["Hi"], speculate="turbo")
     with pytest.raises(ValueError, match="fewer than the target's 2"):
         speculative.DraftModel.of(toy_policy(), 2)
+
+
+def test_late_drafts_only_when_few_rows_are_left_and_changes_nothing():
+    policy, task = rftlab.load_policy("tiny"), rftlab.load_task("arithmetic")
+    prompts = [p.prompt for p in task.test(6)]
+    plain = speculative.decode(policy, prompts, None, 24)
+    for rows, some in ((1, None), (6, True)):
+        late = speculative.decode(policy, prompts, Late(speculative.Heads(128, 3), rows), 24)
+        assert late.tokens == plain.tokens and (some is None or late.tested > 0)
+    never = speculative.decode(policy, prompts, Late(speculative.Heads(128, 3), 1), 2)
+    assert never.tested == 0  # six rows to the end
+    with pytest.raises(ValueError, match="at least 1"):
+        Late(speculative.Heads(128, 3), 0)
