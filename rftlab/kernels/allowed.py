@@ -9,7 +9,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 IMPORTS = _names(
-    "torch triton triton.language math typing __future__ triton.tools.tensor_descriptor triton.language.extra.libdevice "
+    "torch triton triton.language triton.language.math math typing __future__ triton.tools.tensor_descriptor triton.language.extra.libdevice "
     "triton.language.extra triton.language.extra.cuda triton.language.extra.cuda.libdevice"
 )
 BUILTINS = _names(
@@ -22,6 +22,10 @@ TORCH = _names(
     "bfloat16 float64 float half double int8 int16 int32 int64 uint8 int long short bool strided contiguous_format "
     "preserve_format inf nan pi no_grad inference_mode is_tensor is_floating_point numel"
 )
+TORCH_CUDA = _names("is_available device device_of synchronize current_device device_count get_device_properties")  # see `devices`
+CONTEXTS = _names("torch.no_grad torch.inference_mode torch.cuda.device torch.cuda.device_of")
+DRIVER = "triton.runtime.driver.active"
+DRIVER_FUNCTIONS = _names("get_active_torch_device get_current_target")
 TORCH_TYPES = _names("Tensor FloatTensor HalfTensor BFloat16Tensor IntTensor LongTensor")  # in annotations and isinstance only
 TRITON = _names("jit autotune heuristics Config cdiv next_power_of_2 set_allocator")
 TL_HOST = _names(
@@ -47,7 +51,7 @@ HOST_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
     "unsqueeze squeeze expand expand_as narrow new_empty new_zeros new_full new_ones new_empty_strided element_size "
     "itemsize nbytes is_cuda is_cpu is_floating_point is_complex view_as reshape_as unflatten clone detach zero_ fill_ to "
     "float half bfloat16 layout storage_offset requires_grad movedim swapaxes ravel append items keys values get extend "
-    "pop from_tensor type get_device bit_length join"
+    "pop from_tensor type get_device bit_length join index backend arch warp_size multi_processor_count"
 )
 KERNEL_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
     "abs advance argmax argmin associative_scan atomic_add atomic_and atomic_cas atomic_max atomic_min atomic_or "

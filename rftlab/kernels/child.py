@@ -20,6 +20,7 @@ from rftlab.kernels.transform import FILE, code_of
 
 MODULE = "completion"
 MAX_LAUNCHES = 64  # that differ in kernel, types or constants
+LIBRARIES = ("triton", "math", "builtins")  # torch is not there when kernels are compiled
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
 
@@ -29,14 +30,16 @@ def prepare() -> None:
     import numpy as np
     import numpy.ma  # noqa: F401  (np.intersect1d imports it late)
     import torch
+    import triton
 
-    from rftlab.kernels import interpreter, libdevice, provenance  # noqa: F401  (imported for the children)
+    from rftlab.kernels import devices, interpreter, libdevice, provenance  # noqa: F401  (imported for the children)
 
     torch.set_num_threads(1)
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
     interpreter.install()
     libdevice.install()
+    devices.install(torch, triton)
     warm_up()
 
 
@@ -220,8 +223,10 @@ class Evidence:
         for parameter in interpreter.parameters(kernel):
             value = arguments[parameter.name]
             kind = "constexpr" if parameter.is_constexpr else parameter.annotation_type or interpreter.specialization(value)
-            if kind.startswith("*") and kind.replace("*k", "*") != interpreter.specialization(value).replace("*k", "*"):
+            if isinstance(kind, str) and kind.startswith("*") and kind.replace("*k", "*") != str(interpreter.specialization(value)).replace("*k", "*"):
                 raise TypeError(f"{parameter.name} is annotated {kind}, and {interpreter.specialization(value)} is passed")
+            if "constexpr" in str(kind) and kind != "constexpr":
+                raise TypeError(f"{parameter.name}: a tuple of arguments may hold tensors and numbers only")
             signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
         launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
         key = json.dumps(launch)
@@ -255,6 +260,10 @@ def fact(value):
     wrapped = hasattr(value, "fn")
     while hasattr(value, "fn"):
         value = value.fn
+    if callable(value) and (not isinstance(value, types.FunctionType) or value.__code__.co_filename != FILE):
+        member = (getattr(value, "__kwdefaults__", None) or {}).get("member", value)  # what the interpreter has wrapped
+        home = str(getattr(member, "__module__", "")).split(".")[0]
+        return {"library": member.__name__} if home in LIBRARIES and hasattr(member, "__name__") else "other"
     if isinstance(value, types.FunctionType):
         constants = [str(kind) for kind in value.__annotations__.values()] if wrapped else []
         defaults = [fact(unchanging(one)) for one in value.__defaults__ or ()] if wrapped else []

@@ -14,6 +14,7 @@ import os
 import sys
 import types
 
+from rftlab.kernels import devices
 from rftlab.kernels.child import FILE, MODULE, describe, facts, load_text
 from rftlab.kernels.offline import lowering, new_context
 
@@ -59,7 +60,7 @@ class SourceReader:
 
 def prepare() -> int:
     """Import Triton without torch, and compile once. Returns libdevice's bitcode as an open file: children find it as file 0."""
-    sys.modules["torch"] = Absent("torch")
+    torch = sys.modules["torch"] = Absent("torch")
     import triton
     import triton.language.extra.cuda.libdevice  # noqa: F401  (what programs may import has to be here already)
     import triton.language.extra.libdevice  # noqa: F401
@@ -70,6 +71,8 @@ def prepare() -> int:
     jit.inspect = SourceReader(inspect)
     for name in ("autotune", "heuristics"):
         setattr(triton, name, lambda *_, **__: lambda function: function)
+    torch.cuda = Absent("torch.cuda")
+    devices.install(torch, triton)
     path = os.path.join(os.path.dirname(nvidia.__file__), "lib", "libdevice.10.bc")
     bitcode = os.open(path, os.O_RDONLY)
     warm_up(bitcode)
@@ -128,7 +131,7 @@ def to_ptx(module, launch: dict, capability: int) -> dict:
 
     Returns the size of the PTX and the shared memory of a program, in bytes. Raises ValueError for too much of the latter.
     """
-    signature = {k: "constexpr" if isinstance(v, dict) else v for k, v in launch["signature"].items()}
+    signature = {k: "constexpr" if isinstance(v, dict) else kinds(v) for k, v in launch["signature"].items()}
     constants = {(i,): decode(v["constant"], module) for i, v in enumerate(launch["signature"].values()) if isinstance(v, dict)}
     options = {**launch["options"], "extern_libs": {"libdevice": "-"}}  # LLVM reads "-" from file 0
     os.lseek(0, 0, os.SEEK_SET)
@@ -145,6 +148,11 @@ def to_ptx(module, launch: dict, capability: int) -> dict:
 def context():
     """MLIR's context with all dialects, made once in the zygote: it has no threads, and a fork copies it."""
     return new_context()
+
+
+def kinds(value):
+    """A type from JSON: lists stand for tuples of arguments."""
+    return tuple(map(kinds, value)) if isinstance(value, list) else value
 
 
 def decode(value, module):

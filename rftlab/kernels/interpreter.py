@@ -176,6 +176,8 @@ def spans(values) -> list[tuple[int, int]]:
     return found
 
 
-def specialization(value) -> str:
-    """Triton's name for the type of a launch argument: "*fp32", "i32", "constexpr" ..."""
+def specialization(value):
+    """Triton's name for the type of a launch argument: "*fp32", "i32", "constexpr" ...; for a tuple, those of its elements."""
+    if type(value) is tuple:
+        return tuple(map(specialization, value))
     return native_specialize_impl(BaseBackend, value, False, False, False)[0]

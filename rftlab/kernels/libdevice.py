@@ -55,7 +55,7 @@ def install() -> None:
             shape = tensors[0].type.shape if tensors[0].type.is_block() else None
             return tl.tensor(handle(data, dtype), tl.block_type(dtype, shape) if shape else dtype)
 
-        call.__name__ = name
+        call.__name__, call.__module__ = name, libdevice.__name__
         return call
 
     for name, function in FUNCTIONS.items():

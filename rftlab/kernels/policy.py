@@ -11,7 +11,10 @@ import builtins
 
 from rftlab.kernels.allowed import (
     BUILTINS,
+    CONTEXTS,
     DECORATOR_OPTIONS,
+    DRIVER,
+    DRIVER_FUNCTIONS,
     HOST_ATTRIBUTES,
     IMPORTS,
     KERNEL_ATTRIBUTES,
@@ -21,11 +24,12 @@ from rftlab.kernels.allowed import (
     TL_HOST,
     TL_MATH,
     TORCH,
+    TORCH_CUDA,
     TORCH_TYPES,
     TRITON,
 )
 from rftlab.kernels.extract import Program
-
+from rftlab.kernels.libdevice import FUNCTIONS as LIBDEVICE_FUNCTIONS
 
 REFUSED = {
     "Try": "try would hide a kernel that fails", "TryStar": "try would hide a kernel that fails", "ClassDef": "classes are not needed",
@@ -225,8 +229,8 @@ class Checker:
     on_ImportFrom = on_Import
 
     def on_With(self, node):
-        if any(self.path(getattr(item.context_expr, "func", item.context_expr)) not in ("torch.no_grad", "torch.inference_mode") for item in node.items):
-            self.say(node, "with is only allowed for torch.no_grad()")
+        if any(self.path(getattr(item.context_expr, "func", item.context_expr)) not in CONTEXTS for item in node.items):
+            self.say(node, "with is only allowed for torch.no_grad() and torch.cuda.device(...)")
 
     def on_Delete(self, node):
         if not all(isinstance(target, ast.Name) for target in node.targets):
@@ -319,7 +323,7 @@ class Checker:
     def object(self, path: str, annotation: bool = False) -> bool:
         """Whether a dotted path names something that a program may hold."""
         module, _, name = path.rpartition(".")
-        if annotation and module == "triton.language" and name in TL:
+        if annotation and (module == "triton.language" and name in TL or module == "triton.language.math" and name in TL_MATH):
             return True
         if annotation and (module == "typing" or path == "__future__.annotations" or module == "torch" and name in TORCH_TYPES):
             return True
@@ -327,12 +331,14 @@ class Checker:
             return False
         tables = {
             "torch": frozenset() if self.kernel else TORCH,
+            "torch.cuda": frozenset() if self.kernel else TORCH_CUDA,
+            DRIVER: frozenset() if self.kernel else DRIVER_FUNCTIONS,
             "triton": TRITON,
             "triton.language": TL if self.kernel else TL_HOST,
             "triton.language.math": TL_MATH if self.kernel else frozenset(),
             "triton.tools.tensor_descriptor": {"TensorDescriptor"},
         }
-        if module == "math" or module in LIBDEVICE and self.kernel or path == "torch.cuda.is_available" and not self.kernel:
+        if module == "math" or module in LIBDEVICE and name in LIBDEVICE_FUNCTIONS and (self.kernel or annotation):
             return True
         return name in tables.get(module, ())
 

@@ -78,6 +78,15 @@ def _count(value) -> bool:
     return type(value) is int and 0 <= value < 2**40
 
 
+def oom_kills() -> int | None:
+    """How many processes this machine's kernel has killed for want of memory; None where it does not say."""
+    try:
+        with open("/proc/vmstat") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)
+    except OSError:
+        return None
+
+
 class Sandbox:
     """One zygote of a kind ("rftlab.kernels.child" runs, "rftlab.kernels.compile" compiles) and its shared memory.
 
@@ -85,7 +94,7 @@ class Sandbox:
     """
 
     def __init__(self, module: str, environment: dict | None = None, without=(), memory: int = GIGABYTE):
-        self.limit = memory
+        self.limit, self.oom_kills = memory, oom_kills()
         fd = os.memfd_create("rftlab")
         os.ftruncate(fd, SIZE)
         self.memory = mmap.mmap(fd, SIZE)
@@ -127,11 +136,17 @@ class Sandbox:
             raise SandboxError(f"the grader's process is gone: {error}") from None
         if answer is None or "failed" in answer:
             raise SandboxError(f"no child could be started: {(answer or {}).get('failed', 'the process is gone')}")
-        if answer["killed"] == "starved" or answer["status"] == -signal.SIGKILL and not answer["killed"] and answer["cpu"] < seconds:
+        lost = answer["status"] == -signal.SIGKILL and not answer["killed"] and answer["cpu"] < seconds
+        if answer["killed"] == "starved" or lost and not self._killed_itself(answer.get("layers", ("seccomp",))):
             raise SandboxError("the child was killed, or got no processor: is the machine short of memory, or very busy?")
         if "layers" not in answer:
             raise SandboxError(f"the child ended with status {answer['status']} before it was locked down")
         return Outcome(answer["status"], not answer["killed"], tuple(answer["layers"]), answer["seconds"], answer["locked_after"], self._notes())
+
+    def _killed_itself(self, layers) -> bool:
+        """Whether a child that got SIGKILL sent it itself: seccomp forbids that, and without, the kernel counts those that it kills."""
+        before, self.oom_kills = self.oom_kills, oom_kills()
+        return "seccomp" not in layers and before is not None and before == self.oom_kills
 
     def forget(self) -> None:
         """Empty the shared memory and give its pages back, whatever the child has touched."""
