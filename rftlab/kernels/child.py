@@ -15,8 +15,8 @@ import sys
 import types
 import warnings
 
-from rftlab.kernels.extract import extract
-from rftlab.kernels.transform import FILE, code_of
+from rftlab.kernels.extract import FILE, extract
+from rftlab.kernels.transform import code_of
 
 MODULE = "completion"
 MAX_LAUNCHES = 64  # that differ in kernel, types or constants

@@ -15,10 +15,12 @@ line ends and look-alike letters are gone, every statement is a line of its own,
 import ast
 import re
 import unicodedata
+import warnings
 from dataclasses import dataclass
 
 MAX_COMPLETION = 200_000  # characters, prose included
 MAX_CODE = 20_000
+FILE = "<completion>"  # stands for the file name in tracebacks
 FENCE = "```"
 BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 F_STRING = re.compile(r"[fF][rR]?['\"]|[rR][fF]['\"]")
@@ -26,6 +28,8 @@ PLAIN = re.compile(r"[\n\t -~]*")
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
+
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=FILE)  # Python's remarks on a stranger's style
 
 
 class FormatError(ValueError):
@@ -50,7 +54,7 @@ def extract(completion: str) -> Program:
     code = fenced_block(completion)
     refuse_hidden_characters(code)
     try:
-        tree = ast.parse(code)
+        tree = ast.parse(code, FILE)
         return print_again(tree, code)
     except SyntaxError as error:
         raise FormatError(f"line {error.lineno}: the block is not Python: {error.msg}") from None
@@ -111,7 +115,7 @@ def print_again(tree: ast.Module, code: str) -> Program:
         for name in BODIES:
             if kept := getattr(node, name, None):
                 left = [s for s in kept if not _is_bare_constant(s)]
-                setattr(node, name, left or ([] if node is tree or name != "body" else [_pass_at(node)]))
+                setattr(node, name, left or ([] if node is tree or name == "orelse" else [_pass_at(node)]))
     f_strings = bool(F_STRING.search(code))
     for node in ast.walk(tree) if f_strings else ():
         if isinstance(node, ast.JoinedStr):  # printed over several lines when it holds a line end
@@ -119,7 +123,7 @@ def print_again(tree: ast.Module, code: str) -> Program:
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     part.value = " ".join(part.value.split("\n")).replace("\r", " ")
     text = ast.unparse(tree) + "\n"
-    again = ast.parse(text)
+    again = ast.parse(text, FILE)
     for node in ast.walk(again) if f_strings else ():
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno:
             raise FormatError(f"line {node.lineno}: a string over several lines")

@@ -8,9 +8,7 @@ test. Here it is done once, outside, from the one syntax tree. What the rewritte
 import ast
 import marshal
 
-from rftlab.kernels.extract import FormatError, Program, statements
-
-FILE = "<completion>"
+from rftlab.kernels.extract import FILE, FormatError, Program, statements
 
 
 def code_of(program: Program) -> bytes:
