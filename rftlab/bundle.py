@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -31,7 +33,8 @@ installs from them. Made for Python {python} on Linux; torch, numpy and pillow a
 def needed(python: str, extra: str = "train") -> list[str]:
     """The packages of the course and all that they need, as "name==version" from constraints.txt, without the platform's own.
 
-    Read from what is installed here. Raises LookupError for a package that constraints.txt does not pin.
+    What this package needs stands in pyproject.toml; what those need is read from what is installed here. Raises LookupError
+    for a package that constraints.txt does not pin.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -40,23 +43,21 @@ def needed(python: str, extra: str = "train") -> list[str]:
     pins = {canonicalize_name(line.split("==")[0]): line for line in lines if "==" in line and not line.startswith("#")}
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux", "platform_system": "Linux",
             "platform_machine": "x86_64", "os_name": "posix", "implementation_name": "cpython"}
-    todo, found = [("rftlab", frozenset({extra}))], set()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    todo, found = [(project["dependencies"] + project["optional-dependencies"][extra], frozenset())], set()
     while todo:
-        name, extras = todo.pop()
-        try:
-            wanted = [Requirement(line) for line in requires(name) or ()]
-        except PackageNotFoundError:
-            continue  # a dependency of another Python only
-        for one in wanted:
+        lines, extras = todo.pop()
+        for one in map(Requirement, lines):
             other = canonicalize_name(one.name)
             applies = one.marker is None or any(one.marker.evaluate({**here, "extra": each}) for each in ("", *extras))
             if not applies or other in PLATFORM or other in found or other.startswith(("nvidia-", "cuda-")):
                 continue
             found.add(other)
-            todo.append((other, frozenset(one.extras)))
-    if unpinned := sorted(found - pins.keys() - {"rftlab"}):
+            with suppress(PackageNotFoundError):  # a dependency of another Python only
+                todo.append((requires(other) or [], frozenset(one.extras)))
+    if unpinned := sorted(found - pins.keys()):
         raise LookupError(f"constraints.txt does not pin {', '.join(unpinned)}")
-    return sorted(pins[name] for name in found - {"rftlab"})
+    return sorted(pins[name] for name in found)
 
 
 def own_wheel(folder: Path) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ def test_every_package_of_the_extra_is_covered():
     from packaging.requirements import Requirement
 
     names = {line.split("==")[0].lower().replace("_", "-") for line in bundle.needed("3.12")} | bundle.PLATFORM
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in project["dependencies"] + project["optional-dependencies"]["train"]:
+        assert Requirement(line).name.lower().replace("_", "-") in names, line
     for package in ("trl", "transformers", "datasets", "peft", "accelerate", "matplotlib"):
         for line in distribution(package).requires:
             one = Requirement(line)
