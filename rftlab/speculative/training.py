@@ -172,7 +172,7 @@ def _run(policy, parameters, after_step, loss_of, data, arguments, *, lr, steps,
     problems = [Problem(prompt=str(p), answer=t) for p, t in zip(data.prompts, data.texts)]
     record = records.new(experiment, arm, task.name, policy.name, len(problems), arguments["seed"],
                          configuration(policy, task, problems, arguments))
-    trainee = SimpleNamespace(parameters=parameters, after_step=after_step, model=policy.model)
+    trainee = SimpleNamespace(parameters=parameters, after_step=after_step, model=policy.model, adapters=policy.adapters)
     loop = Loop(trainee, task, record, steps=steps, lr=lr, eval_problems=None, eval_every=0, max_new_tokens=0, patience=None,
                 checkpoint=checkpoint, checkpoint_every=checkpoint_every, on_step=on_step)
     for step in loop:
