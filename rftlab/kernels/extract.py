@@ -130,7 +130,8 @@ def print_again(tree: ast.Module, code: str) -> Program:
     lines = {}
     for old, new in zip(statements(tree), statements(again)):
         for before, now in zip([*getattr(old, "decorator_list", ()), old], [*getattr(new, "decorator_list", ()), new]):
-            lines.setdefault(now.lineno, before.lineno)
+            if hasattr(now, "lineno"):  # a `case` has none
+                lines.setdefault(now.lineno, before.lineno)
     return Program(text, again, lines)
 
 

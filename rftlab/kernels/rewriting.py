@@ -21,7 +21,8 @@ def install() -> None:
     builtins.interpreter_extreme = extreme
     builtins.interpreter_range, builtins.interpreter_not = counting, lane_wise_not
     builtins.interpreter_and, builtins.interpreter_or = lane_wise("logical_and", False), lane_wise("logical_or", True)
-    builtins.interpreter_chain = chain
+    builtins.interpreter_chain, builtins.interpreter_gone = chain, Gone
+    builtins.interpreter_later = lambda value: lambda: value
     for name in ("interpreter_semantic", "_InterpreterComparison"):  # for Triton's own functions
         setattr(builtins, name, getattr(interpreter, name, None))
     interpreter.FunctionRewriter._compile_and_exec = compile_and_exec
@@ -83,6 +84,21 @@ def chain(names, left, *rest):
             break
         left = right
     return result
+
+
+class Gone:
+    """What the variable of a loop is after the loop: any use raises NameError. Python keeps the last value, the compiler does not."""
+
+    def __init__(self, name):
+        object.__setattr__(self, "name", name)
+
+    def _refuse(self, *_):
+        raise NameError(f"{object.__getattribute__(self, 'name')} is the variable of a loop that is over: on a GPU it has lost its value")
+
+    __getattribute__ = __bool__ = __index__ = __call__ = __iter__ = __eq__ = __hash__ = __neg__ = __invert__ = __abs__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __ne__ = __getitem__ = __float__ = __int__ = __str__ = __repr__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
+    __truediv__ = __rtruediv__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = __pow__ = _refuse
 
 
 def extreme(function, *values):

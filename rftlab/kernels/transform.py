@@ -32,7 +32,7 @@ def code_of(program: Program) -> bytes:
 
 class KernelTransformer(ast.NodeTransformer):
     """What Python does differently from Triton's compiler becomes a call: assignments make tensors, `range` counts in int32
-    scalars; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane."""
+    scalars, and its variable ends with the loop; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane."""
 
     def visit_Assign(self, node):
         node = self.generic_visit(node)
@@ -41,9 +41,13 @@ class KernelTransformer(ast.NodeTransformer):
 
     def visit_For(self, node):
         node = self.generic_visit(node)
-        if isinstance(node.iter, ast.Call) and isinstance(node.iter.func, ast.Name) and node.iter.func.id == "range":
-            node.iter.func.id = "interpreter_range"
-        return node
+        function = node.iter.func if isinstance(node.iter, ast.Call) else None
+        if getattr(function, "id", getattr(function, "attr", None)) != "range" or not isinstance(node.target, ast.Name):
+            return node
+        if isinstance(function, ast.Name):
+            function.id = "interpreter_range"
+        gone = _call(node.target, "interpreter_gone", [ast.Constant(node.target.id, **_place(node.target))])
+        return [node, ast.Assign([ast.Name(node.target.id, ast.Store(), **_place(node.target))], gone, **_place(node))]
 
     def visit_Call(self, node):
         node = self.generic_visit(node)
@@ -69,9 +73,9 @@ class KernelTransformer(ast.NodeTransformer):
 
 
 def _lazily(node, name: str, first: list[ast.expr], rest: list[ast.expr]):
-    """A call whose later arguments are evaluated when they are needed; the node itself where := would bind inside them."""
+    """A call whose later arguments are evaluated when they are needed; at once where := binds, which it would do inside a lambda."""
     if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
-        return node
+        return _call(node, name, [*first, *(_call(value, "interpreter_later", [value]) for value in rest)])
     return _call(node, name, [*first, *(ast.Lambda(ast.arguments([], [], None, [], [], None, []), value, **_place(value)) for value in rest)])
 
 

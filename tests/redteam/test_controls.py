@@ -45,7 +45,7 @@ def test_control_gets_exactly_its_score(control, grades):
 
 
 def test_there_are_enough_controls_of_different_style():
-    for family, least in (("honest", 45), ("wrong", 34)):
+    for family, least in (("honest", 100), ("wrong", 50)):
         programs = {re.sub(r"\s+", " ", normal(control.completion)) for control in controls(family)}
         assert len(programs) >= least, f"only {len(programs)} different {family} programs"
         assert len({control.what for control in controls(family)}) == len(controls(family))
