@@ -44,18 +44,18 @@ def needed(python: str, extra: str = "train") -> list[str]:
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux", "platform_system": "Linux",
             "platform_machine": "x86_64", "os_name": "posix", "implementation_name": "cpython"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    todo, found = [(project["dependencies"] + project["optional-dependencies"][extra], frozenset())], set()
+    todo, found = [(project["dependencies"] + project["optional-dependencies"][extra], frozenset())], {}
     while todo:
         lines, extras = todo.pop()
         for one in map(Requirement, lines):
             other = canonicalize_name(one.name)
             applies = one.marker is None or any(one.marker.evaluate({**here, "extra": each}) for each in ("", *extras))
-            if not applies or other in PLATFORM or other in found or other.startswith(("nvidia-", "cuda-")):
+            if not applies or other in PLATFORM or other.startswith(("nvidia-", "cuda-")) or other in found and one.extras <= found[other]:
                 continue
-            found.add(other)
+            found.setdefault(other, {""}).update(one.extras)  # a second visit when another extra is asked for
             with suppress(PackageNotFoundError):  # a dependency of another Python only
                 todo.append((requires(other) or [], frozenset(one.extras)))
-    if unpinned := sorted(found - pins.keys()):
+    if unpinned := sorted(found.keys() - pins.keys()):
         raise LookupError(f"constraints.txt does not pin {', '.join(unpinned)}")
     return sorted(pins[name] for name in found)
 

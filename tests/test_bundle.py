@@ -21,7 +21,8 @@ def test_what_is_needed_is_pinned_and_leaves_the_platforms_own_alone(python):
     packages = bundle.needed(python)
     names = {line.split("==")[0].lower() for line in packages}
     assert set(packages) <= PINS
-    assert {"trl", "transformers", "tokenizers", "datasets", "peft", "accelerate", "gguf", "pyarrow", "xxhash"} <= names
+    assert {"trl", "transformers", "tokenizers", "datasets", "peft", "accelerate", "gguf", "pyarrow", "xxhash",
+            "aiohttp", "bitsandbytes"} <= names, "aiohttp is asked for by fsspec[http], after fsspec alone"
     assert not {"torch", "numpy", "pillow", "triton", "rftlab", "nbval", "jupyterlab", "ray"} & names
 
 
