@@ -98,7 +98,7 @@ class Examples:
 def load(path) -> Examples:
     """Read a JSONL file. Raises FileNotFoundError; whatever is wrong inside becomes a fault."""
     raw = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
-    examples = Examples(str(path))
+    examples = Examples(Path(path).name)
     for number, line in enumerate(raw.split("\n"), 1):
         if line.strip():
             try:

@@ -4,6 +4,7 @@
     print(report)            # one line a finding, with the line number in the file
     report.plot()            # lengths and openings
 """
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
@@ -27,7 +28,7 @@ class Finding:
 
 @dataclass
 class DataReport:
-    """What was found. lengths: tokens (or words, without a policy) of each prompt. openings: the commonest first three words."""
+    """What was found. lengths: tokens (or words, without a policy) of each prompt. openings: the commonest first three words, any number written #."""
 
     source: str
     rows: int
@@ -63,14 +64,17 @@ class DataReport:
 
         import matplotlib.pyplot as plt
 
-        left, right = ax or plt.subplots(1, 2, figsize=(9, 3))[1]
-        left.hist(self.lengths, bins=min(20, max(5, len(set(self.lengths)))), color=plots.colour("rft", 0), alpha=0.85)
+        left, right = ax or plt.subplots(1, 2, figsize=(9, 3), layout="constrained")[1]
+        first, last = min(self.lengths), max(self.lengths)
+        wide = max(1, -(-(last - first + 1) // 30))  # whole tokens a bar, at most 30 bars
+        left.hist(self.lengths, bins=range(first, last + wide + 1, wide), align="left" if wide == 1 else "mid",
+                  color=plots.colour("rft", 0), alpha=0.85)
+        left.xaxis.get_major_locator().set_params(integer=True)
         left.set(xlabel=f"{self.unit} in a prompt", ylabel="prompts", title="Lengths")
         names, counts = zip(*self.openings[:8][::-1])
         right.barh(range(len(names)), counts, color=plots.colour("base", 1), alpha=0.85)
         right.set_yticks(range(len(names)), names, fontsize=8)
         right.set(xlabel="prompts", title=f"Openings; {self.distinct:.0%} of word pairs differ")
-        left.figure.tight_layout()
         return left, right
 
 
@@ -96,7 +100,7 @@ def check(examples, test=None, verify=None, policy=None, max_prompt_tokens=None)
         found += [Finding("long", row.line, f"{n} tokens in the model's chat template, at most {limit}")
                   for row, n in zip(examples.rows, lengths) if limit and n > limit]
     pairs = [pair for words in prompts for pair in zip(words, words[1:])]
-    openings = Counter(" ".join(words[:3]) for words in prompts).most_common()
+    openings = Counter(re.sub("[0-9]+", "#", " ".join(words[:3])) for words in prompts).most_common()
     return DataReport(examples.source, len(examples.rows), dict(Counter(row.format for row in examples.rows)),
                       "words" if policy is None else "tokens", lengths, openings, len(set(pairs)) / max(1, len(pairs)), found)
 

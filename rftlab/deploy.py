@@ -27,6 +27,7 @@ def merged(policy, folder) -> Path:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    _no_bars()
     folder = Path(folder)
     model = policy.model
     if policy.adapters or hasattr(model, "peft_config"):
@@ -52,6 +53,7 @@ def gguf(source, path, kind="F16") -> Path:
 
     if kind not in GGUF_TYPES:
         raise ValueError(f"kind={kind!r}; expected one of {', '.join(GGUF_TYPES)}")
+    _no_bars()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(source, dtype="float32"), AutoTokenizer.from_pretrained(source)
     config = model.config
     if config.model_type not in ARCHITECTURES:
@@ -75,6 +77,30 @@ def gguf(source, path, kind="F16") -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return Path(path)
+
+
+def read_gguf(path):
+    """A GGUF file as a transformers model in float32, dequantised: to compare with what it was written from."""
+    import functools
+
+    import torch
+    import transformers.modeling_gguf_pytorch_utils as reader
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    _no_bars()
+    path, bars = Path(path), reader.tqdm
+    reader.tqdm = functools.partial(bars, disable=True)  # it knows no other switch
+    try:
+        return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
+                                                    quantization_config=GgufConfig(dequantize=True))
+    finally:
+        reader.tqdm = bars
+
+
+def _no_bars() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _describe(writer, config, tokenizer) -> None:

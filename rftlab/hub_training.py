@@ -13,9 +13,11 @@ import contextlib
 import functools
 import io
 import os
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 
+import rftlab
 from rftlab import machine, models
 
 METHODS = ("full", "lora", "qlora")
@@ -202,6 +204,9 @@ def _ready(trainer):
 @contextlib.contextmanager
 def _quiet():
     """Without the banners of the libraries, which name versions and threads. What they raise passes."""
+    logging = sys.modules.get("transformers.utils.logging")
+    if logging and not rftlab.interactive():
+        logging.disable_progress_bar()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
