@@ -101,6 +101,8 @@ def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
         old = interpreter._interpreter.atomic_rmw(self.ir_rmw_op_to_interpreter_rmw_op[operation], ptr.data, value.data, lanes, self.ir_sem_to_interpreter_sem[sem])
     else:
         old = _old_value(ptr, lanes, value.data)
+    if not lanes.all():  # what an atomic returns where it is switched off is undefined on a GPU
+        old = np.where(lanes, old, undefined(old.shape, old.dtype, value.dtype.scalar == tl.bfloat16))
     return _with_ticket(Handle(old, value.dtype.scalar), takes)
 
 

@@ -53,6 +53,8 @@ def execute(self, code):
 def counting(first, end=None, step=1, **_):
     """`range` and `tl.range` of a kernel: yields int32 scalars of the interpreter, as the compiler's loops do."""
     first, end = (0, first) if end is None else (first, end)
+    if isinstance(step, tl.tensor) and step.handle.data.item() <= 0:
+        raise ValueError("a range with a step that is known only in the run counts upwards on a GPU: make the step a constexpr")
     for i in range(first, end, step):
         yield interpreter.interpreter_semantic.to_tensor(i)
 
