@@ -189,6 +189,6 @@ def test_tricks(text):
     "<answer></answer>" * 60_000, "0" * 10**6 + "92", "," * 10**6, "\x00" * 10**6, "\ud800" * 10**6, "1,234" * 200_000, "-." * 500_000,
 ], ids=lambda t: ascii(t[:12]))
 def test_a_megabyte_takes_linear_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     assert TASK.reward(text, TASK_PROBLEM) == float(text.endswith("92"))
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

@@ -131,6 +131,6 @@ def test_the_code_of_another_word_is_not_paid(word, other):
 @pytest.mark.parametrize("text", ["9" * 10**6, "9 " * 500_000, ";" * 10**6, "." * 10**6, "<answer>" * 125_000, "</answer>" * 111_000,
                                   "\n" * 10**6, "\ud800" * 10**6, "<answer>" + "1 " * 500_000 + "</answer>"], ids=lambda t: ascii(t[:10]))
 def test_a_megabyte_takes_linear_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     assert TASK.reward(text, PROBLEM) == 0.0 and not TASK.well_formed(text, PROBLEM)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

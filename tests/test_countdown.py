@@ -146,11 +146,11 @@ def test_limits_keep_the_parser_fast_and_shallow():
     padding = countdown.MAX_LENGTH - len("3*5+7")
     assert reward("3*5" + " " * padding + "+7") == 1.0
     assert reward("3*5 " + " " * padding + "+7") == 0.0
-    started = time.perf_counter()
+    started = time.process_time()
     for bomb in (nested(100_000), "9" * 1_000_000, "3*5+7=" + "2" * 1_000_000, "(" * 1_000_000, "<answer>" * 300_000):
         assert reward(bomb) == 0.0
         assert reward(f"<answer>{bomb}</answer>") == 0.0
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 grammar_soup = st.text(st.sampled_from("0123456789+-*/() .=;\n") | st.characters())
