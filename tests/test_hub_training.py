@@ -172,3 +172,19 @@ def test_unsloth_gives_the_same_numbers_as_plain_transformers_and_peft(tmp_path)
     assert size == said["transformers"][-2]
     assert numbers == pytest.approx(eval(said["transformers"][-1], {}), rel=1e-4, abs=1e-6)
     assert not (tmp_path / "unsloth_compiled_cache").exists()
+
+
+def test_the_recorded_learning_curves_overlap():
+    """What data/experiments/trl-parity.toml fixed before the runs: the interval of the difference holds 0, and the bands overlap."""
+    from rftlab import records
+    from rftlab.evaluate import bootstrap, difference
+
+    runs = {arm: [run for run in records.load_all("trl-parity") if run.arm == arm] for arm in ("ours", "trl")}
+    assert {arm: [run.seed for run in some] for arm, some in runs.items()} == dict.fromkeys(runs, [0, 1, 2, 3, 4])
+    assert all(len(run.metrics) == 30 for some in runs.values() for run in some)
+    ours, trl = ([run.final["accuracy"]["mean"] for run in runs[arm]] for arm in ("ours", "trl"))
+    gap = difference(trl, ours)
+    assert gap.low <= 0 <= gap.high and gap.high - gap.low < 0.1, gap
+    for part in range(0, 30, 5):
+        bands = [bootstrap([sum(run.curve("reward")[1][part:part + 5]) / 5 for run in runs[arm]]) for arm in runs]
+        assert max(band.low for band in bands) <= min(band.high for band in bands), (part, bands)
