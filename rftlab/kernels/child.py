@@ -68,7 +68,9 @@ def warm_up() -> None:
     import torch
 
     job = {"code": code_of(extract(WARM)).hex(), "rules": True}
-    Evidence(job, lambda **_: None).call(load(job).run, [torch.ones(20)], 0)
+    evidence, module = Evidence(job, lambda **_: None), load(job)
+    evidence.call(module.run, [torch.ones(20)], 0)
+    evidence.log.__exit__(None, None, None)
     del sys.modules[MODULE]
 
 
@@ -96,27 +98,26 @@ def execute(code: types.CodeType) -> types.ModuleType:
 def work(job: dict, memory, note) -> None:
     """Run a job: {"code", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
     try:
-        evidence = Evidence(job, note)
+        inputs = [[read_input(memory, one) for one in case["inputs"]] for case in job["cases"]]
+        again = [read_input(memory, one) for one in job["cases"][job["ablate"]]["inputs"]]
         module = load(job)
         note(facts=facts(module))
         function = getattr(module, job["entry"])
+        evidence = Evidence(job, note)
     except BaseException as error:
         note(failed=describe(error), case=-1)
         return
     for number, case in enumerate(job["cases"]):
         try:
-            inputs = [read_input(memory, one) for one in case["inputs"]]
-            result = evidence.call(function, inputs, number)
+            result = evidence.call(function, inputs[number], number)
             answers = check_result(result, case["outputs"], case["is_tuple"])
-            if number == job["ablate"]:
-                kept = [read_input(memory, one) for one in case["inputs"]]
             write(memory, answers, case["outputs"], "at")
             note(ran=number)
         except BaseException as error:
             note(failed=describe(error), case=number)
     if job["rules"]:
         try:
-            result = evidence.call(function, kept, job["ablate"], stores=False)
+            result = evidence.call(function, again, job["ablate"], stores=False)
             case = job["cases"][job["ablate"]]
             write(memory, check_result(result, case["outputs"], case["is_tuple"]), case["outputs"], "ablated_at")
             note(ablated=True)
@@ -179,7 +180,11 @@ class Evidence:
     """Runs the program's function and notes what it launched, what torch did, and what the sanitizer saw."""
 
     def __init__(self, job: dict, note):
+        from rftlab.kernels import provenance
+
         self.rules, self.note, self.launches = job["rules"], note, set()
+        self.log = provenance.TorchLog()
+        self.log.__enter__()  # for the rest of this process's life: entering and leaving takes longer than logging
 
     def call(self, function, inputs: list, case: int, stores: bool = True):
         """Call the function on one case's inputs; the evidence goes to the notes even when it raises."""
@@ -197,13 +202,13 @@ class Evidence:
             self.remember(kernel, arguments, options)
 
         state.on_launch = on_launch
-        log = provenance.TorchLog(inputs)
+        self.log.watch(inputs)
         try:
-            with log:
-                result = function(*inputs)
+            result = function(*inputs)
         finally:
+            self.log.watching = False
             if stores:
-                self.report(case, programs, findings, log)
+                self.report(case, programs, findings, self.log)
         for answer in result if isinstance(result, (tuple, list)) else [result]:
             if stores and type(answer) is torch.Tensor and provenance.picks_or_rearranges(answer, inputs, answer is result):
                 self.note(torch=["view", 0, "the result is a view that picks from, repeats or rearranges what kernels stored"])
@@ -240,7 +245,7 @@ def facts(module) -> str:
 
     Otherwise a program could find out which of the two it is in, and be another one in each.
     """
-    return hashlib.sha256(json.dumps({name: fact(value) for name, value in vars(module).items() if name != "__builtins__"}).encode()).hexdigest()
+    return hashlib.blake2b(json.dumps({name: fact(value) for name, value in vars(module).items() if name != "__builtins__"}).encode()).hexdigest()
 
 
 def fact(value):

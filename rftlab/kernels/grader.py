@@ -23,7 +23,7 @@ import time
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from rftlab import machine
@@ -115,49 +115,54 @@ class KernelGrader:
         if len(tasks) != len(completions):
             raise ValueError(f"got {len(completions)} completions and {len(tasks)} tasks: pass one task, or one for each completion")
         self.start()
-        pending: dict = {}
+        wanted: dict = {}
+        for i, pair in enumerate(zip(completions, tasks)):
+            wanted.setdefault(pair, []).append(i)
+        running: dict = {}  # programs that are being graded -> Future
+        futures = [self._pool.submit(self._grade_text, *pair, seed, running) for pair in wanted]
         grades: list = [None] * len(completions)
-        for i, (completion, task) in enumerate(zip(completions, tasks)):
-            grades[i], key, program = self._before_running(completion, task, seed, pending)
-            if grades[i] is None and key not in pending:
-                pending[key] = self._pool.submit(self._run, program, task, seed), []
-            if grades[i] is None:
-                pending[key][1].append(i)
-        for key, (future, where) in pending.items():
-            grade = future.result()
-            if grade.score is not None:
-                self._remember(self._grades, key, grade)
+        for future, where in zip(futures, wanted.values()):
             for i in where:
-                grades[i] = grade
+                grades[i] = future.result()
         return grades
 
-    def _before_running(self, completion: str, task: KernelTask, seed: int, pending: dict):
-        """(grade, key, program): a grade when the text alone decides, or an equal program has been graded on these inputs."""
+    def _grade_text(self, completion: str, task: KernelTask, seed: int, running: dict) -> Grade:
+        """Grade one completion, in a thread of the pool; equal programs are run once."""
         start = time.perf_counter()
         try:
             program = extract(completion)
         except FormatError as error:
-            return self._grade("format", [str(error)], start), None, None
+            return self._grade("format", [str(error)], start)
         key = (hashlib.sha256(program.text.encode()).digest(), task, seed)
         with self._lock:
-            if key in self._grades:
-                return self._grades[key], key, program
-        if key in pending:
-            return None, key, program
-        if reasons := policy.structure(program, task.entry, len(task.parameters)):
-            return self._grade("format", reasons, start), key, program
-        if self.rules and (reasons := policy.check(program, task.entry)):
-            grade = self._grade("rules", reasons, start)
+            known, other = self._grades.get(key), running.get(key)
+            mine = running[key] = other or Future()
+        if known or other:
+            return known or other.result()
+        try:
+            grade = self._judge(program, task, seed, start)
+            mine.set_result(grade)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        if grade.score is not None:
             self._remember(self._grades, key, grade)
-            return grade, key, program
-        self._test_cases(task, seed)
-        return None, key, program
+        return grade
+
+    def _judge(self, program: Program, task: KernelTask, seed: int, start: float) -> Grade:
+        """The grade of a program that was not seen before: by its text if that decides, otherwise by a run."""
+        if reasons := policy.structure(program, task.entry, len(task.parameters)):
+            return self._grade("format", reasons, start)
+        if self.rules and (reasons := policy.check(program, task.entry)):
+            return self._grade("rules", reasons, start)
+        return self._run(program, task, seed)
 
     def _run(self, program: Program, task: KernelTask, seed: int) -> Grade:
         """Grade one program in a worker; a worker that fails is replaced and the program tried again."""
         from rftlab.kernels.sandbox import SandboxError
 
         start, said = time.perf_counter(), ""
+        tests = self._test_cases(task, seed)
         try:
             code = code_of(program)
         except FormatError as error:
@@ -166,7 +171,7 @@ class KernelGrader:
             with self._lock:
                 worker = self._free.pop()
             try:
-                stage, reasons, shares = worker.grade(program, code, task, self._test_cases(task, seed), self)
+                stage, reasons, shares = worker.grade(program, code, task, tests, self)
                 return self._grade(stage, reasons, start, **shares)
             except SandboxError as error:
                 said, worker.ready = str(error), False

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from triton._C.libtriton import native_specialize_impl
 from triton.backends.compiler import BaseBackend
-from triton.runtime import autotuner, interpreter
+from triton.runtime import autotuner, interpreter, jit
 from triton.runtime.jit import KernelInterface, KernelParam
 from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -49,6 +49,7 @@ def install() -> None:
     interpreter.InterpretedFunction.__init__ = wrap
     interpreter.InterpretedFunction.run = launch
     interpreter.InterpretedFunction.__call__ = call_from_kernel
+    triton.jit = jit.jit = lambda fn=None, **options: interpreter.InterpretedFunction(fn, **options) if fn else functools.partial(triton.jit, **options)
     triton.autotune = autotuner.autotune = lambda configs, *_, **__: lambda fn: Tuned(fn, configs)
     operations.install()
     folding.install()

@@ -5,6 +5,9 @@ done in float32 and rounded once. Handles also carry tickets: the atomic operati
 branches or masks by such a value has waited for another program, which is what orders their accesses (`sanitizer`).
 """
 
+import functools
+import math
+
 import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
@@ -35,6 +38,9 @@ def install() -> None:
         setattr(Builder, name, passing_tickets(getattr(Builder, name)))
     for owner, name in ((Builder, "create_barrier"), (Builder, "create_dot"), (interpreter.ReduceScanOpInterface, "apply")):
         setattr(owner, name, waiting(getattr(owner, name)))
+    tl.tensor.__init__ = init_tensor
+    semantic = type(interpreter.interpreter_semantic)
+    semantic.broadcast_impl_value = unless_alike(semantic.broadcast_impl_value)
     truth = tl.tensor.__bool__
     tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
 
@@ -51,6 +57,28 @@ def np_dtype(kind) -> np.dtype:
     """How the interpreter stores a Triton type: Triton's own table, built once."""
     kind = kind.scalar
     return np.dtype(np.uint64) if isinstance(kind, tl.pointer_type) else _NUMPY[kind.name]
+
+
+def init_tensor(self, handle, kind) -> None:
+    """Triton's own, with what depends on the shape alone made once."""
+    self.handle, self.type, self.dtype = handle, kind, kind.scalar
+    self.numel, self.shape = size_and_shape(kind.shape if kind.is_block() else ())
+
+
+@functools.cache
+def size_and_shape(shape: tuple[int, ...]):
+    return tl.constexpr(math.prod(shape)), tl.tuple([tl.constexpr(size) for size in shape])
+
+
+def unless_alike(broadcast):
+    """Triton's broadcast of two operands, which copies both even where their shapes are the same."""
+
+    def of_different_shapes(self, left, right):
+        a, b = left.type, right.type
+        alike = a.shape == b.shape if a.is_block() and b.is_block() else not a.is_block() and not b.is_block()
+        return (left, right) if alike else broadcast(self, left, right)
+
+    return of_different_shapes
 
 
 def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:

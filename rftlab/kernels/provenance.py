@@ -35,8 +35,13 @@ class TorchLog(TorchDispatchMode):
 
     _should_skip_dynamo = classmethod(lambda cls: False)  # or each operation passes torch._dynamo, 70 MB in every fork
 
-    def __init__(self, inputs):
+    def __init__(self):
         super().__init__()
+        self.watching = False
+
+    def watch(self, inputs) -> None:
+        """Begin a call on these inputs; it lasts until `watching` is set to False."""
+        self.watching = True
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         self.geometry = {(value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride()) for value in tensors}
         self.inputs = {value.untyped_storage().data_ptr() for value in tensors}
@@ -45,6 +50,8 @@ class TorchLog(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
+        if not self.watching:
+            return result
         name = str(function).rsplit(".", 1)[0]
         if name in EMPTY:
             spoil(result)

@@ -11,6 +11,7 @@
   counter by which it goes on otherwise than the first ("the last one sums up").
 """
 
+import functools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -35,10 +36,11 @@ class Access:
     outcomes: set[bool] = field(default_factory=set)  # how conditions and masks that depend on its value came out
 
 
+@functools.cache
 def undefined(shape: tuple, dtype: np.dtype, bfloat16: bool = False) -> np.ndarray:
     """What memory holds that nobody has written: by turns nan and numbers large enough to be noticed, of both signs.
 
-    Not nan alone: `where(x == x, x, 0)` and `tl.max` would let it vanish.
+    Not nan alone: `where(x == x, x, 0)` and `tl.max` would let it vanish. Nobody may write into the result.
     """
     if bfloat16:
         values = np.array([0x7FC0, 0x4640, 0x7FC0, 0xC640], np.uint16)  # nan, 12288, nan, -12288
@@ -49,7 +51,9 @@ def undefined(shape: tuple, dtype: np.dtype, bfloat16: bool = False) -> np.ndarr
     else:
         large = np.iinfo(dtype).max // 3
         values = np.array([large, large - 1, -large if dtype.kind == "i" else large, large // 2], dtype)
-    return np.resize(values, shape)
+    found = np.resize(values, shape)
+    found.flags.writeable = False
+    return found
 
 
 class Sanitizer:
