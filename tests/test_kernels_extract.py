@@ -1,10 +1,14 @@
 """From completions to programs: one block, one spelling, and never an exception but FormatError."""
 import ast
+import marshal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from rftlab.kernels.extract import FormatError, extract
+from rftlab.kernels.transform import code_of
 
 CODE = "import triton\n\ndef add(x, y):\n    return x\n"
 
@@ -94,3 +98,46 @@ def test_no_string_raises_anything_else(text):
         else:
             assert ast.dump(ast.parse(program.text)) == ast.dump(program.tree)
             assert extract(block(program.text)).text == program.text  # printing again changes nothing
+
+
+@pytest.mark.parametrize("statement", [
+    "match x:\n    case 1:\n        'text'\n    case _:\n        y = 1",
+    "try:\n    'a'\nexcept E as e:\n    'b'\nelse:\n    'c'\nfinally:\n    'd'",
+    "for i in x:\n    'a'\nelse:\n    'b'",
+    "with a as b:\n    'c'",
+    "async def f():\n    async for i in x:\n        'a'",
+    "class C:\n    'a'",
+    "while x:\n    'a'",
+    "if x:\n    pass\nelif y:\n    'b'\nelse:\n    'c'",
+])  # fmt: skip
+def test_bare_strings_vanish_from_every_statement(statement):
+    """And what is left has a line of the block for each line of its own."""
+    program = extract(block(statement + "\n"))
+    assert "'" not in program.text
+    assert all(1 <= program.line(n + 1) <= statement.count("\n") + 1 for n in range(program.text.count("\n")))
+
+
+@pytest.mark.parametrize("code, why", [
+    ("if 1:\n    return 2\n", "line 2: the block is not Python: 'return' outside function"),
+    ("def f():\n    'text'\n    break\n", "line 3: the block is not Python: 'break' outside loop"),
+    ("def f(x):\n    global x\n", "parameter and global"),
+])  # fmt: skip
+def test_what_only_the_compiler_of_python_refuses_is_no_program(code, why):
+    with pytest.raises(FormatError, match=why):
+        code_of(extract(block(code)))
+
+
+def test_kernels_are_rewritten_and_other_functions_are_not():
+    code = "@jit\ndef k(a, b):\n    c = a and b\n    return c\n\ndef f(a, b):\n    c = a and b\n    return c\n"
+    module, kernels = marshal.loads(code_of(extract(block(code))))
+    assert {line: name for line, (name, _) in kernels.items()} == {1: "k"}
+    (rewritten,) = [constant for constant in kernels[1][1].co_consts if hasattr(constant, "co_names")]
+    assert {"interpreter_and", "interpreter_tensor"} <= set(rewritten.co_names)
+    assert not any("interpreter" in name for constant in module.co_consts if hasattr(constant, "co_names") for name in constant.co_names)
+
+
+@pytest.mark.parametrize("line", ["x is 1", '"a\\d"'])
+def test_python_remarks_on_a_program_stay_unsaid(line):
+    code = f"from rftlab.kernels import extract, transform; transform.code_of(extract.extract({block(f'def f(x):' + chr(10) + f'    return {line}' + chr(10))!r}))"
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True)  # pytest has filters of its own
+    assert (done.returncode, done.stderr) == (0, "")

@@ -29,7 +29,8 @@ COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
 
-warnings.filterwarnings("ignore", category=SyntaxWarning, module=FILE)  # Python's remarks on a stranger's style
+for _category in (SyntaxWarning, DeprecationWarning):  # Python's remarks on a stranger's style
+    warnings.filterwarnings("ignore", category=_category, module=FILE)
 
 
 class FormatError(ValueError):
