@@ -11,6 +11,7 @@ weight decay (as `rftlab.grpo`), clip_high 0.28 (DAPO), no gradient checkpointin
 """
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import sys
@@ -81,6 +82,9 @@ def load(name="tiny", method="lora", rank=16, seed=0, max_length=1024) -> HubPol
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}; expected one of {', '.join(METHODS)}")
+    if method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:  # Unsloth would take 16 bits and go on
+        raise ValueError("qlora needs bitsandbytes for its 4-bit weights, which is not installed: `pip install --no-deps bitsandbytes`, "
+                         "or method=\"lora\"")
     kind, source = backend(), models._source(name)
     with _quiet():
         try:

@@ -127,6 +127,9 @@ def test_what_cannot_be_is_refused(monkeypatch):
         hub_training.load("tiny", "dora")
     with pytest.raises(ValueError, match="is not a folder"):
         hub_training.load(os.devnull, "full")
+    monkeypatch.setattr(hub_training.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="qlora needs bitsandbytes"):
+        hub_training.load("tiny", "qlora")
     monkeypatch.setenv("RFTLAB_BACKEND", "jax")
     with pytest.raises(ValueError, match="RFTLAB_BACKEND='jax'; expected unsloth or transformers"):
         hub_training.backend.__wrapped__()
