@@ -14,9 +14,10 @@ from pathlib import Path
 
 PROMPTS, NEW_TOKENS, LEAST = 6, 256, 128
 METHODS = ("plain", "ngram", "draft", "turbo", "generate", "generate_lookup", "generate_assistant")
+SHORT = {"tiny": (32, 10)}  # new tokens, and the least that an answer of a prompt must have, where it is not NEW_TOKENS and LEAST
 RECIPES = {
     "smollm2": {"rank": 16, "passes": 24, "heads": 8, "heads_steps": 400, "draft_layers": 6, "draft_steps": 150, "samples": 8},
-    "tiny": {"rank": 4, "passes": 2, "heads": 3, "heads_steps": 60, "draft_layers": 2, "draft_steps": 20, "samples": 1},
+    "tiny": {"rank": 4, "passes": 8, "heads": 3, "heads_steps": 60, "draft_layers": 2, "draft_steps": 20, "samples": 1},
 }
 
 
@@ -33,7 +34,7 @@ def questions(model):
     return train, [t.prompt() for t in load_kernel_tasks("heldout")]
 
 
-def prepared(model, new_tokens=NEW_TOKENS, least=LEAST) -> Path:
+def prepared(model, new_tokens=None, least=None) -> Path:
     """A folder with a task-tuned adapter, its speculators and the prompts of the bench; made at the first call.
 
     The adapter imitates the solutions; heads and draft model learn from its own answers to the training prompts, greedy and
@@ -42,7 +43,8 @@ def prepared(model, new_tokens=NEW_TOKENS, least=LEAST) -> Path:
     import rftlab
     from rftlab import machine, sft, speculative
 
-    recipe = RECIPES[model]
+    recipe, (usual, usual_least) = RECIPES[model], SHORT.get(model, (NEW_TOKENS, LEAST))
+    new_tokens, least = new_tokens or usual, least or usual_least
     folder = machine.cache_dir() / ("turbo-" + "-".join([model, *(f"{v}" for v in recipe.values()), str(new_tokens)]))
     if (folder / "prompts.json").is_file():
         return folder
@@ -117,7 +119,7 @@ def by_generate(policy, method, new_tokens):
     return answer
 
 
-def bench_turbo(model="smollm2", runs=3, new_tokens=NEW_TOKENS, least=LEAST, dtype=None):
+def bench_turbo(model="smollm2", runs=3, new_tokens=None, least=None, dtype=None):
     """Rows turbo_vs_generate, turbo_vs_best_assisted, plain_vs_generate; further keys: identical, tokens, acceptance of all methods.
 
     identical: the share of answers that are equal id by id. In float32 it is 1. In bfloat16 two logits that are equal to 8 bits
@@ -125,7 +127,7 @@ def bench_turbo(model="smollm2", runs=3, new_tokens=NEW_TOKENS, least=LEAST, dty
     """
     from rftlab import bench, load_policy, machine
 
-    folder = prepared(model, new_tokens, least)
+    folder, new_tokens = prepared(model, new_tokens, least), new_tokens or SHORT.get(model, (NEW_TOKENS, LEAST))[0]
     dtype = dtype or ("float32" if model == "tiny" else machine.fast_dtype())  # measured once, the same for all
     with tempfile.TemporaryDirectory() as out:
         makers = [partial(worker, method=m, model=model, dtype=dtype, folder=str(folder), new_tokens=new_tokens, out=out) for m in METHODS]

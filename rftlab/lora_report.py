@@ -59,16 +59,18 @@ class Report:
         return significance.paired([a[s] - b[s] for s in shared], step(metric)) if shared else None
 
     def best_rate(self, **changes):
-        """(rate, mean accuracy) of the best learning rate recorded for a setting; rates with fewer seeds than another are left out."""
+        """(rate, mean accuracy, number of seeds) of the best learning rate recorded for a setting, over the seeds that every rate has."""
         found = {}
         for key in self.runs:
             rate = key[list(CENTRE).index("rate")]
             if key == setting(**{**changes, "rate": rate}):
-                found[rate] = list(self.values(**{**changes, "rate": rate}).values())
-        most = max(map(len, found.values()))
-        means = {rate: sum(v) / len(v) for rate, v in found.items() if len(v) == most}
+                found[rate] = self.values(**{**changes, "rate": rate})
+        shared = set.intersection(*(set(v) for v in found.values()))
+        if not shared:
+            raise ValueError(f"the rates {sorted(found)} have no seed in common; run more of `python -m rftlab experiment lora`")
+        means = {rate: sum(v[s] for s in shared) / len(shared) for rate, v in found.items()}
         best = max(means, key=means.get)
-        return best, means[best]
+        return best, means[best], len(shared)
 
 
 def step(metric) -> float:
@@ -86,8 +88,8 @@ def draw(report, axes) -> None:
     line(right, [(r, report.mean(rate=r, **FULL)) for r in (3e-5, 1e-4, 3e-4, 1e-3)], "all weights", 2)
     left.set(xscale="log", xlabel="rank", ylabel="held-out accuracy", ylim=(0, 1), xticks=ranks, xticklabels=ranks)
     right.set(xscale="log", xlabel="learning rate", ylim=(0, 1))
-    for axis in axes:
-        axis.legend(loc="upper left", fontsize=8)
+    left.legend(loc="lower right", fontsize=8)
+    right.legend(loc="lower left", fontsize=8)
 
 
 def line(axis, points, label, i) -> None:

@@ -35,18 +35,22 @@ def ways(policy, heads, k, new_tokens):
 
 
 def compare(policy, heads, prompts, k=4, new_tokens=128, runs=3) -> list[dict]:
-    """For each number of prompts and way {sequences, way, tokens_per_second (median), seconds, passes}."""
+    """For each number of prompts and way {sequences, way, tokens_per_second (median), tokens_per_cpu_second, seconds, passes}.
+
+    Seconds of the processor are those of the clock on one thread of an idle machine; on a busy one, only they can be compared.
+    """
     rows = []
     for count in (4, 8):
         asked, found = [prompts[i % len(prompts)] for i in range(count)], {}
         for seed in range(runs):
             for name, run in ways(policy, heads, min(k, heads.most), new_tokens).items():
-                begun = time.perf_counter()
+                begun, used = time.perf_counter(), time.process_time()
                 tokens, passes = run(asked, seed)
-                found.setdefault(name, []).append((time.perf_counter() - begun, tokens, passes))
+                found.setdefault(name, []).append((time.perf_counter() - begun, time.process_time() - used, tokens, passes))
         for name, several in found.items():
-            rows.append({"sequences": count * GROUP, "way": name, "tokens_per_second": statistics.median(t / s for s, t, _ in several),
-                         "seconds": [s for s, _, _ in several], "passes": [p for _, _, p in several]})
+            rows.append({"sequences": count * GROUP, "way": name, "tokens_per_second": statistics.median(t / s for s, _, t, _ in several),
+                         "tokens_per_cpu_second": statistics.median(t / c for _, c, t, _ in several),
+                         "seconds": [s for s, *_ in several], "passes": [p for *_, p in several]})
     return rows
 
 
@@ -56,7 +60,8 @@ def main(model="smollm2") -> Path:
 
     folder = bench_turbo.prepared(model)
     policy = rftlab.load_policy(model, lora=folder)
-    found = compare(policy, speculative.find(policy, "turbo"), [p for p in json.loads((folder / "prompts.json").read_text())])
+    new_tokens = bench_turbo.SHORT.get(model, (128,))[0]
+    found = compare(policy, speculative.find(policy, "turbo"), json.loads((folder / "prompts.json").read_text()), new_tokens=new_tokens)
     path = records.results_folder() / "turbo" / f"rollout-{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"model": model, "dtype": str(policy.model.dtype), **machine.environment(), "commit": records.commit(),

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from rftlab import bench, bench_turbo, turbo_curve
+import rftlab
+from rftlab import bench, bench_turbo, turbo_curve, turbo_rollout
 
 
 class OneStep:
@@ -40,7 +41,7 @@ def test_all_methods_write_the_same_answers(tmp_path, monkeypatch):
     monkeypatch.setenv("RFTLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(bench, "interleaved", in_this_process)
     monkeypatch.setattr(bench_turbo, "PROMPTS", 2)
-    monkeypatch.setitem(bench_turbo.RECIPES, "tiny", {**bench_turbo.RECIPES["tiny"], "heads_steps": 8, "draft_steps": 2})
+    monkeypatch.setitem(bench_turbo.RECIPES, "tiny", {**bench_turbo.RECIPES["tiny"], "passes": 2, "heads_steps": 8, "draft_steps": 2})
     rows = bench_turbo.bench_turbo("tiny", runs=1, new_tokens=12, least=3)
     assert [r["name"] for r in rows] == ["turbo_vs_generate", "turbo_vs_best_assisted", "plain_vs_generate"]
     for row in rows:
@@ -59,6 +60,12 @@ def test_all_methods_write_the_same_answers(tmp_path, monkeypatch):
     assert [p["batch"] for p in found["points"]] == [1, 2] and all(p["identical"] == 1 and p["speedup"] > 0 for p in found["points"])
     assert found["break_even"][2].keys() == {"speedup", "predicted"}
     json.dumps(found)
+
+    policy = rftlab.load_policy("tiny", lora=prepared)
+    rows = turbo_rollout.compare(policy, rftlab.speculative.find(policy, "turbo"), json.loads((prepared / "prompts.json").read_text()), new_tokens=4, runs=1)
+    assert {r["sequences"] for r in rows} == {32, 64} and all(r["tokens_per_second"] > 0 and r["tokens_per_cpu_second"] > 0 for r in rows)
+    passes = {r["way"]: r["passes"][0] for r in rows if r["sequences"] == 32}
+    assert passes["rollout"] is None and passes["turbo"] <= passes["turbo, 16 rows left"] <= passes["plain"] <= 3
 
 
 def test_no_answer_is_long_enough(tmp_path, monkeypatch):
