@@ -6,7 +6,6 @@ for a right answer.
 """
 
 import ctypes
-import hashlib
 import json
 import linecache
 import marshal
@@ -16,11 +15,11 @@ import types
 import warnings
 
 from rftlab.kernels.extract import FILE, extract
+from rftlab.kernels.facts import encode, facts
 from rftlab.kernels.transform import code_of
 
 MODULE = "completion"
 MAX_LAUNCHES = 64  # that differ in kernel, types or constants
-LIBRARIES = ("triton", "math", "builtins")  # torch is not there when kernels are compiled
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
 
@@ -238,66 +237,3 @@ class Evidence:
         if key not in self.launches and len(self.launches) <= MAX_LAUNCHES:
             self.launches.add(key)
             self.note(launch=launch)
-
-
-def facts(module) -> str:
-    """A digest of all global values and defaults that kernels can see, to be the same when interpreted and when compiled.
-
-    Otherwise a program could find out which of the two it is in, and be another one in each.
-    """
-    return hashlib.blake2b(json.dumps({name: fact(value) for name, value in vars(module).items() if name != "__builtins__"}).encode()).hexdigest()
-
-
-def fact(value):
-    """A global value in a form that does not depend on how Triton wraps it."""
-    import triton.language as tl
-
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return [fact(one) for one in value]
-    if isinstance(value, tl.constexpr):
-        return {"constexpr": fact(unchanging(value.value))}
-    if isinstance(value, tl.dtype):
-        return {"dtype": value.name}
-    if isinstance(value, types.ModuleType):
-        return "other"
-    wrapped = hasattr(value, "fn")
-    while hasattr(value, "fn"):
-        value = value.fn
-    if callable(value) and (not isinstance(value, types.FunctionType) or value.__code__.co_filename != FILE):
-        member = (getattr(value, "__kwdefaults__", None) or {}).get("member", value)  # what the interpreter has wrapped
-        home = str(getattr(member, "__module__", "")).split(".")[0]
-        return {"library": member.__name__} if home in LIBRARIES and hasattr(member, "__name__") else "other"
-    if isinstance(value, types.FunctionType):
-        constants = [str(kind) for kind in value.__annotations__.values()] if wrapped else []
-        defaults = [fact(unchanging(one)) for one in value.__defaults__ or ()] if wrapped else []
-        return {"kernel" if wrapped else "function": [value.__name__, value.__code__.co_firstlineno, len(constants), defaults]}
-    return "other"
-
-
-def unchanging(value):
-    """The value of a constexpr or of a kernel's default; raises TypeError for one that could change between run and compile."""
-    for one in value if isinstance(value, tuple) else ():
-        unchanging(one)
-    if isinstance(value, (list, dict, set)):
-        raise TypeError(f"a {type(value).__name__} is no compile-time constant: use a tuple")
-    return value
-
-
-def encode(value):
-    """A constexpr as JSON: plain values as they are, dtypes and kernels by name."""
-    import triton.language as tl
-    from triton.runtime.interpreter import InterpretedFunction
-
-    if isinstance(value, tl.constexpr):
-        return encode(value.value)
-    if isinstance(value, (list, tuple)):
-        return {"tuple": [encode(one) for one in value]}
-    if isinstance(value, tl.dtype):
-        return {"dtype": value.name}
-    if isinstance(value, InterpretedFunction):
-        return {"kernel": value.__name__}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"a {type(value).__name__} is no compile-time constant")

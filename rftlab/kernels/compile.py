@@ -15,7 +15,8 @@ import sys
 import types
 
 from rftlab.kernels import devices
-from rftlab.kernels.child import FILE, MODULE, describe, facts, load_text
+from rftlab.kernels.child import FILE, MODULE, describe, load_text
+from rftlab.kernels.facts import decode, facts
 from rftlab.kernels.offline import lowering, new_context
 
 SHARED_MEMORY = {75: 65536, 80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 120: 101376}  # bytes a program may use
@@ -153,17 +154,6 @@ def context():
 def kinds(value):
     """A type from JSON: lists stand for tuples of arguments."""
     return tuple(map(kinds, value)) if isinstance(value, list) else value
-
-
-def decode(value, module):
-    """A constant from JSON; see `child.encode`."""
-    import triton.language as tl
-
-    if not isinstance(value, dict):
-        return value
-    if "dtype" in value:
-        return tl.dtype(value["dtype"])
-    return tuple(decode(v, module) for v in value["tuple"]) if "tuple" in value else getattr(module, value["kernel"])
 
 
 def explain(error: BaseException, module) -> str:
