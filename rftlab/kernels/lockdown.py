@@ -109,7 +109,7 @@ def size_now() -> int:
 
 
 def limit(cpu_seconds: int, address_space: int) -> bool:
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, 2 * cpu_seconds + 2))  # the second, SIGKILL, only if SIGXCPU fails
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     for name in ZERO_LIMITS:
         resource.setrlimit(name, (0, 0))

@@ -83,6 +83,7 @@ def child(job: dict, work, memory, lockdown: Lockdown, report: int) -> None:
         layers = lockdown.apply(job["cpu_seconds"], job["memory"])
         os.write(report, json.dumps({"layers": layers, "locked_after": time.perf_counter() - start}).encode())
         os.close(report)
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)  # LLVM has a handler of its own for it
         gc.disable()
         work(job, memory, Notes(memory))
     finally:
