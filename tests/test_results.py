@@ -8,7 +8,8 @@ from rftlab import bench, grids, headline, records
 from rftlab.notebooks import ROOT
 
 RESULTS = ROOT / "data" / "results"
-EXPERIMENTS = sorted(p.name for p in RESULTS.iterdir() if p.is_dir() and p.name != "bench")
+MEASURED = {"bench", "memory", "turbo"}  # of this machine, not runs of a grid; tests of their own read them
+EXPERIMENTS = sorted(p.name for p in RESULTS.iterdir() if p.is_dir() and p.name not in MEASURED)
 
 
 def readme_block(name):
