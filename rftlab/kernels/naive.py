@@ -56,7 +56,7 @@ def examine(completion: str, task) -> Examination:
     with tempfile.TemporaryDirectory() as folder:
         request = Path(folder) / "request.pt"
         torch.save({"completion": completion, "task": task.name, "inputs": [case.inputs for case in cases]}, request)
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1",
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
                        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
             done = subprocess.run([sys.executable, "-m", "rftlab.kernels.naive", folder], env=environment, capture_output=True,

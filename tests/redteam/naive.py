@@ -153,7 +153,7 @@ def grade(programs: list[tuple[str, str]]) -> list[float]:
     here = Path(__file__).resolve()
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "paid.json"
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1",
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
                        "PYTHONPATH": os.pathsep.join([str(here.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])}
         subprocess.run([sys.executable, str(here)], input=json.dumps({"programs": programs, "answer": str(answer)}), text=True,
                        env=environment, check=True)
