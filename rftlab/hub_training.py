@@ -207,10 +207,17 @@ def _ready(trainer):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without the banners of the libraries, which name versions and threads. What they raise passes."""
+    """Without the banners and bars of the libraries, which name versions, threads and seconds. What they raise passes."""
     logging = sys.modules.get("transformers.utils.logging")
-    if logging and not rftlab.interactive():
-        logging.disable_progress_bar()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not rftlab.interactive():
+            if logging:
+                logging.disable_progress_bar()
+            if "IPython" in sys.modules:
+                from IPython.utils.capture import capture_output
+
+                stack.enter_context(capture_output(stdout=False, stderr=False))  # a bar drawn as a widget is no text on stdout
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         yield
