@@ -3,6 +3,7 @@
     python -m rftlab bench step        one GRPO step on SmolLM2 beside TRL's GRPOTrainer: seconds, peak memory
     python -m rftlab bench rollout     64 sequences of 128 new tokens beside transformers' generate
     python -m rftlab bench grader      kernel completions a second beside a fresh Python process for each
+    python -m rftlab bench kernel-step one GRPO step of the kernel experiment beside TRL's (rftlab.bench_kernels)
     python -m rftlab bench turbo       greedy answers one at a time beside generate and its own speculation (rftlab.bench_turbo)
 """
 import json
@@ -166,24 +167,29 @@ def bench_step(runs=5):
 
 
 def step_limit():
-    """Seconds that the multiplications of one step take at the measured rate: prompts once, completions once, no overhead.
+    """Seconds that the multiplications of one step take at the measured rate: prompts once, completions once, no overhead."""
+    from rftlab import load_policy
 
-    Forward and the gradient of the inputs are 2 operations a weight and token each; a decoding step multiplies GROUP *
-    PROMPTS rows; the head is needed at completion tokens only.
+    policy = load_policy("smollm2")
+    return multiplications(policy, policy.encode([p.prompt for p in questions()])[1].sum().item(), PROMPTS * GROUP, NEW_TOKENS)
+
+
+def multiplications(policy, prompt_tokens, rows, new_tokens) -> float:
+    """Seconds of one GRPO step at the measured rate: forward and the gradient of the inputs are 2 operations a weight and token each.
+
+    A decoding step multiplies `rows` rows; the head is needed at completion tokens only.
     """
     import torch
 
-    from rftlab import machine, models, load_policy
+    from rftlab import machine
 
     dtype = getattr(torch, machine.fast_dtype())
-    policy = load_policy("smollm2")
     head = policy.model.get_output_embeddings().weight.numel()
     body = sum(p.numel() for p in policy.model.parameters()) - head
-    prompt = policy.encode([p.prompt for p in questions()])[1].sum().item()
-    completion = PROMPTS * GROUP * NEW_TOKENS
-    rate, small = machine.matmul_flops(dtype, 1024), machine.matmul_flops(dtype, PROMPTS * GROUP)
-    rollout = 2 * prompt * body / rate + 2 * completion * (body + head) / small
-    return rollout + (4 * (prompt + completion) * body + 4 * completion * head) / rate
+    completion = rows * new_tokens
+    rate, small = machine.matmul_flops(dtype, 1024), machine.matmul_flops(dtype, rows)
+    rollout = 2 * prompt_tokens * body / rate + 2 * completion * (body + head) / small
+    return rollout + (4 * (prompt_tokens + completion) * body + 4 * completion * head) / rate
 
 
 def our_rollout(gate, sequences=64, new_tokens=128):
@@ -235,7 +241,14 @@ def bench_grader(runs=5):
     return bench.rows(runs)
 
 
-BENCHES = {"step": bench_step, "rollout": bench_rollout, "turbo": bench_turbo, "grader": bench_grader}
+def bench_kernel_step():
+    """Row kernel_step_seconds: `rftlab.bench_kernels`."""
+    from rftlab import bench_kernels
+
+    return bench_kernels.bench_kernel_step()
+
+
+BENCHES = {"step": bench_step, "rollout": bench_rollout, "turbo": bench_turbo, "grader": bench_grader, "kernel-step": bench_kernel_step}
 
 
 def table(rows) -> str:
