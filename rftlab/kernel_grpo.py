@@ -12,6 +12,7 @@ With s["reward"] = "naive" the grader runs without its rules, as most published 
 of the labelled tasks are shown with such a fallback in place of a kernel (form "program" only, where there is a wrapper to do it in).
 Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`.
 """
+import contextlib
 import time
 from dataclasses import replace
 
@@ -67,12 +68,15 @@ def rft(policy, task, s, point, done, problems=None) -> list[dict]:
     from rftlab import advantages, grpo
     from rftlab.kernels.writing import naive, paid
 
-    reward = naive(task) if s["reward"] == "naive" else paid(task, s["reward"])
-    return _timed("rft", done, lambda **kw: grpo.train(
-        policy, task, problems or prompts(task, s, point["seed"]), steps=s["steps"], seed=point["seed"], lr=s["lr"], reward_fn=reward,
-        prompts_per_step=s["prompts_per_step"], group_size=s["group_size"], max_new_tokens=s["max_new_tokens"],
-        temperature=s["temperature"], kl_coef=s["kl_coef"], advantage_fn=getattr(advantages, s["advantage"]),
-        prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], patience=s["patience"], **kw))
+    with contextlib.ExitStack() as stack:
+        reward = naive(task) if s["reward"] == "naive" else paid(task, s["reward"])
+        if s["reward"] == "naive":
+            stack.enter_context(reward.grader)
+        return _timed("rft", done, lambda **kw: grpo.train(
+            policy, task, problems or prompts(task, s, point["seed"]), steps=s["steps"], seed=point["seed"], lr=s["lr"], reward_fn=reward,
+            prompts_per_step=s["prompts_per_step"], group_size=s["group_size"], max_new_tokens=s["max_new_tokens"],
+            temperature=s["temperature"], kl_coef=s["kl_coef"], advantage_fn=getattr(advantages, s["advantage"]), prompts_per_pass=2,
+            eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], patience=s["patience"], **kw))
 
 
 def rft_repair(policy, task, s, point, done) -> list[dict]:
@@ -98,11 +102,12 @@ def rejection(policy, task, s, point, done) -> list[dict]:
         r = rollout(policy, [p.prompt for p in batch], s["group_size"], s["max_new_tokens"], s["temperature"],
                     seed=point["seed"] * 1_000_003 + turn, max_rows=64)
         repeated = [p for p in batch for _ in range(s["group_size"])]
-        for p, text, grade in zip(repeated, r.texts, task.grades(r.texts, repeated, seed=turn)):
-            if grade.score == 1.0:
+        right = [g.score == 1.0 for g in task.grades(r.texts, repeated, seed=turn)]
+        for p, text, fine in zip(repeated, r.texts, right):
+            if fine:
                 own[p.answer, text.strip()] = replace(p, solution=text)
         metrics.append({"step": done + len(metrics) + 1, "phase": "sample", "seconds": time.perf_counter() - start,
-                        "share_correct": sum(g.score == 1.0 for g in task.grades(r.texts, repeated, seed=turn)) / len(r.texts)})
+                        "share_correct": sum(right) / len(right)})
         if own:
             metrics += _timed("sft", done + len(metrics), lambda **kw: sft.train(
                 policy, task, list(own.values()), steps=s["round"], prompts_per_step=8, seed=point["seed"] + turn, lr=s["sft_lr"],

@@ -4,25 +4,42 @@ On tasks that nobody trained on: the course's 32 held-out ones (`heldout`) and f
 """
 SAMPLED = ("sub", "lerp", "swiglu", "row_max", "softplus")  # held-out tasks whose answers are kept as text
 
+
 def measure(policy, task, s) -> dict:
-    """name -> {mean, low, high, n}: greedy on held-out tasks (accuracy, and by family) and on fresh functions, and samples of the latter."""
+    """name -> {mean, low, high, n}.
+
+    accuracy: greedy on fresh functions, also by family; heldout: the same on the course's tasks; ladder: mean score. pass@1 and pass@k:
+    s["samples"] samples a fresh function. repaired: right at once, or in a second turn that shows the grader's reason; its control is
+    second_try: right at once, or in one fresh sample.
+    """
     from rftlab import evaluate
     from rftlab.rollout import rollout
 
     held, fresh = task.heldout(), task.test(s["test"])
     both = held + fresh
-    greedy = task.grades(rollout(policy, [p.prompt for p in both], 1, s["max_new_tokens"], 0.0, max_rows=64).texts, both)
+
+    def answers(problems):
+        return rollout(policy, [p.prompt for p in problems], 1, s["max_new_tokens"], 0.0, max_rows=64).texts if problems else []
+
+    texts = answers(both)
+    greedy = task.grades(texts, both)
     right = [float(g.score == 1.0) for g in greedy]
     r = rollout(policy, [p.prompt for p in fresh], s["samples"], s["max_new_tokens"], 1.0, seed=12345, max_rows=64)
     repeated = [p for p in fresh for _ in range(s["samples"])]
     sampled = [float(g.score == 1.0) for g in task.grades(r.texts, repeated, seed=1)]
     counts = [int(sum(sampled[i:i + s["samples"]])) for i in range(0, len(sampled), s["samples"])]
-    final = {"accuracy": right[len(held):], "heldout": right[:len(held)], "ladder": [g.score for g in greedy[len(held):]],
+    now = right[len(held):]
+    wrong = [i for i, fine in enumerate(now) if not fine]
+    again = [task.repair(fresh[i], texts[len(held) + i], greedy[len(held) + i]) for i in wrong]
+    mended = dict(zip(wrong, (float(g.score == 1.0) for g in task.grades(answers(again), again))))
+    final = {"accuracy": now, "heldout": right[:len(held)], "ladder": [g.score for g in greedy[len(held):] if g.score is not None],
+             "repaired": [mended.get(i, 1.0) for i in range(len(fresh))],
+             "second_try": [max(one, sampled[i * s["samples"]]) for i, one in enumerate(now)],
              "pass@1": [c / s["samples"] for c in counts], f"pass@{s['samples']}": [float(c > 0) for c in counts]}
     for family in sorted({p.info["family"] for p in held}):
         final[f"heldout_{family}"] = [v for v, p in zip(right, held) if p.info["family"] == family]
     for family in sorted({p.info["family"] for p in fresh}):
-        final[f"accuracy_{family}"] = [v for v, p in zip(right[len(held):], fresh) if p.info["family"] == family]
+        final[f"accuracy_{family}"] = [v for v, p in zip(now, fresh) if p.info["family"] == family]
     return {k: evaluate.bootstrap(v).to_dict() for k, v in final.items()}
 
 
@@ -32,5 +49,3 @@ def samples(policy, task, s) -> list[dict]:
     texts = policy.generate([p.prompt for p in chosen], s["max_new_tokens"])
     return [{"task": p.answer, "text": text, "stage": g.stage, "reason": (g.reasons or [""])[0]}
             for p, text, g in zip(chosen, texts, task.grades(texts, chosen))]
-
-

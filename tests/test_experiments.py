@@ -214,11 +214,17 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path, jobs):
     assert len(begun(broken)) == 6 + repeated
 
 
+def heed_ctrl_c():
+    """A shell starts what it puts in the background deaf to Ctrl-C, the tests perhaps among it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_stops_and_says_how_to_go_on(tmp_path, jobs):
     path = write_grid(tmp_path, {"seed": [0, 1, 2, 3]}, pause=60)
     driver = subprocess.Popen([sys.executable, "-m", "rftlab", "experiment", path, "--jobs", str(jobs)], text=True,
                               start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+                              preexec_fn=heed_ctrl_c,
                               env={**os.environ, "PYTHONPATH": os.pathsep.join([str(RUNS), str(RUNS.parent)])})
     wait_for(lambda: len(begun(tmp_path)) == jobs)
     os.killpg(driver.pid, signal.SIGINT)

@@ -1,0 +1,57 @@
+"""The experiment of the kernel writer, end to end on the tiny model, which writes no kernel; what it would measure, by hand."""
+import pytest
+
+from rftlab import grids, kernel_grpo, kernel_measure
+from rftlab.kernels import KernelGrader
+from rftlab.kernels.writing import KernelWriting
+from rftlab.rollout import Rollout
+
+GRID = grids.load("kernel-grpo")
+SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "steps": 1, "round": 1, "prompts_per_step": 2,
+         "group_size": 2, "max_new_tokens": 6, "validation": 2, "eval_every": 1, "test": 3, "samples": 2}
+
+
+@pytest.mark.parametrize("arm, trained", [("base", 0), ("sft", 2), ("rft", 3), ("rft-repair", 3), ("rejection", 3)])
+def test_every_arm_ends_in_a_record(arm, trained):
+    record = kernel_grpo.run({"arm": arm, "reward": "steep", "model": "tiny", "seed": 0}, SMALL)
+    assert (record.arm, record.config["reward"], len(record.metrics)) == (arm, "steep", trained)
+    assert [m["step"] for m in record.metrics] == list(range(1, trained + 1))
+    assert record.final["accuracy"]["n"] == 3 and record.final["heldout"]["n"] == 32
+    assert ("accuracy_before" in record.final) == (arm != "base")
+    assert all(value["mean"] == 0 for name, value in record.final.items() if not name.startswith("ladder"))
+
+
+def test_a_grader_without_rules_is_closed_again():
+    record = kernel_grpo.run({"arm": "rft", "reward": "naive", "model": "tiny", "seed": 0}, {**SMALL, "form": "program", "seeded": 2})
+    assert record.metrics[-1]["reward"] == 0 and record.task == "kernel-programs"
+
+
+def test_the_warm_up_is_spoilt_as_often_as_asked():
+    task = KernelWriting(KernelGrader(), "program")
+    spoilt = [p.answer for p, clean in zip(kernel_grpo.labelled(task, {"seeded": 3}), task.labelled()) if p.solution != clean.solution]
+    assert sorted(spoilt) == sorted(list(kernel_grpo.FALLBACKS)[:3])
+    assert [p.solution for p in kernel_grpo.labelled(task, {"seeded": 0})] == [p.solution for p in task.labelled()]
+    assert {p.solution for p in kernel_grpo.prompts(task, SMALL, 0)} == {""} and len(kernel_grpo.prompts(task, SMALL, 0)) == 16
+
+
+def test_second_turns_and_second_tries_by_hand(monkeypatch):
+    """A writer that knows every solution but those of two fresh functions: one it mends when told, one it samples right."""
+    with KernelGrader() as grader:
+        task = KernelWriting(grader)
+        known = {p.prompt: p.solution for p in task.heldout() + task.test(3)}
+        first, second, _ = task.test(3)
+
+        def write(policy, prompts, group_size, max_new_tokens, temperature, **options):
+            def one(prompt, i):
+                asked = prompt if prompt in known else first.prompt if prompt.startswith(first.prompt) else second.prompt
+                mends = prompt not in known and asked == first.prompt
+                right = temperature > 0 and asked == second.prompt and i == 0
+                return known[asked] if mends or right or asked not in (first.prompt, second.prompt) else "    pass"
+            texts = [one(p, i) for p in prompts for i in range(group_size)]
+            return Rollout(prompts, texts, *[None] * 5, group_size, 0.0)
+
+        monkeypatch.setattr("rftlab.rollout.rollout", write)
+        final = kernel_measure.measure(None, task, SMALL)
+    means = {name: round(value["mean"], 3) for name, value in final.items()}
+    assert (means["accuracy"], means["heldout"], means["repaired"], means["second_try"]) == (0.333, 1.0, 0.667, 0.667)
+    assert (means["pass@1"], means["pass@2"]) == (0.5, 0.667)
