@@ -1,14 +1,14 @@
-"""From a trained policy to files that others can load: adapters, merged weights, GGUF.
+"""From a trained policy to files that others can load: adapters, merged weights, GGUF, ONNX.
 
     adapters(policy, "out/adapters")     a few MB, for PEFT, vLLM and `transformers serve` beside the base model
     merged(policy, "out/merged")         a folder like any other model: for all servers
     gguf("out/merged", "out/model.gguf", "Q8_0")     one file: for llama.cpp, Ollama, LM Studio
-
-ONNX is not written here: its exporter is not among the pinned packages. Where it is wanted, `optimum-cli export onnx --model
-out/merged out/onnx` takes the merged folder.
+    onnx("out/merged", "out/model.onnx")             a graph with its cache: for ONNX Runtime, also in a browser or a phone
 """
 import tempfile
 from pathlib import Path
+
+from rftlab.deploy_onnx import onnx, read_onnx  # noqa: F401
 
 GGUF_TYPES = ("F32", "F16", "Q8_0")  # bits a weight: 32, 16, 8.5
 ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}

@@ -1,5 +1,6 @@
-"""Adapters, merged weights and GGUF answer alike; a served model answers the official client, and says what is wrong with a request."""
+"""Adapters, merged weights, GGUF and ONNX answer alike; a served model answers the official client, and says what is wrong with a request."""
 import os
+import sys
 
 import pytest
 import torch
@@ -55,6 +56,82 @@ def test_gguf_comes_back_through_transformers(trained, kind, most):
     assert error < most and (kind == "F32" or error > 0), error
     assert (logits(loaded).argmax(-1) == expected.argmax(-1)).float().mean() > 0.9
     assert (folder / "Q8_0.gguf").exists() is False or (folder / "Q8_0.gguf").stat().st_size < (folder / "F16.gguf").stat().st_size
+
+
+PROMPTS = [QUESTION, "2 + 2", "What is 8 - 3? Answer with the number only."]  # of three lengths: two rows are padded
+
+
+@pytest.fixture(scope="module")
+def graph(trained):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    _, folder = trained
+    return deploy.read_onnx(deploy.onnx(folder / "merged", folder / "model.onnx"))
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_same_logits_and_the_same_greedy_tokens(trained, graph):
+    from transformers import AutoModelForCausalLM
+
+    policy, folder = trained
+    ids, mask = policy.encode(PROMPTS)
+    assert not mask.all()
+    model = AutoModelForCausalLM.from_pretrained(folder / "merged", dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+        other = rftlab.load_policy("tiny").model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+    found = graph(ids, mask).logits[mask.bool()]
+    assert (found - expected).abs().max() < 1e-3 < 0.5 < (found - other).abs().max()
+    assert torch.equal(found.argmax(-1), expected.argmax(-1))
+    for each in range(3), [0], [1]:  # one row and several, padded and not
+        prompts = [PROMPTS[i] for i in each]
+        told = graph.generate(*policy.encode(prompts), 24, policy.end_ids)
+        assert policy.tokenizer.batch_decode(told, skip_special_tokens=True) == policy.generate(prompts, 24)
+    assert (folder / "model.onnx").stat().st_size < 1.3 * (folder / "merged" / "model.safetensors").stat().st_size, "one copy of the weights"
+
+
+@pytest.mark.slow
+def test_the_cache_of_the_graph_is_a_cache(graph):
+    """A prompt in one call, token by token, and in two parts: the same logits."""
+    ids = torch.arange(3, 15)[None]
+    whole, single, past = graph(ids).logits, [], None
+    for i in range(12):
+        out = graph(ids[:, i:i + 1], past=past)
+        single.append(out.logits)
+        past = out.past
+    torch.testing.assert_close(torch.cat(single, 1), whole, atol=1e-4, rtol=1e-3)
+    first = graph(ids[:, :7])
+    torch.testing.assert_close(graph(ids[:, 7:], past=first.past).logits, whole[:, 7:], atol=1e-4, rtol=1e-3)
+    assert (graph(ids[:, 7:]).logits - whole[:, 7:]).abs().max() > 0.1, "without the cache it is another question"
+
+
+def test_onnx_says_what_is_missing_or_wrong(trained, tmp_path, monkeypatch):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+
+    _, folder = trained
+    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=16)).save_pretrained(tmp_path / "gpt2")
+    with pytest.raises(ValueError, match="is a gpt2 model; this writes llama, qwen2, qwen3"):
+        deploy.onnx(tmp_path / "gpt2", tmp_path / "x.onnx")
+    sliding = Qwen2Config(hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=1, num_key_value_heads=1,
+                          vocab_size=16, use_sliding_window=True, max_window_layers=1)
+    Qwen2ForCausalLM(sliding).save_pretrained(tmp_path / "sliding")
+    with pytest.raises(ValueError, match="with full attention in every layer"):
+        deploy.onnx(tmp_path / "sliding", tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        deploy.read_onnx(tmp_path / "x.onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    foreign = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value],
+                                     [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])])
+    onnx.save(onnx.helper.make_model(foreign, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), tmp_path / "foreign.onnx")
+    with pytest.raises(ValueError, match="takes x; expected a file that rftlab.deploy.onnx wrote"):
+        deploy.read_onnx(tmp_path / "foreign.onnx")
+    for name in ("onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match="ONNX needs onnxscript, which is not installed: `pip install"):
+        deploy.onnx(folder / "merged", tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match="ONNX needs onnxruntime, which is not installed: `pip install"):
+        deploy.read_onnx(tmp_path / "x.onnx")
 
 
 def test_what_cannot_be_written_is_refused(trained, tmp_path):
