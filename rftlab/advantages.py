@@ -54,6 +54,31 @@ def batch_level(rewards: Tensor, eps: float = 1e-4) -> Tensor:
     return (_centre(rewards) / (_std(rewards, dim=(0, 1)) + eps)).nan_to_num(nan=0.0)
 
 
+def most_different(rewards: Tensor, keep: int = 4, normalize_std: bool = True, eps: float = 1e-4) -> Tensor:
+    """`group_relative` among the `keep` completions of each group whose rewards vary most; the others get 0.
+
+    Max-variance down-sampling (Xu et al. 2025, PODS, arXiv 2504.13818, algorithm 2): these are the best of the group and the
+    worst, for some split between the two. A completion with advantage 0 costs no update. Raises ValueError for keep < 2.
+    """
+    _check(rewards)
+    if keep < 2:
+        raise ValueError(f"keep is {keep}, expected at least 2: one completion has nothing to be compared with.")
+    chosen = torch.full_like(rewards, torch.nan)
+    for row, group in zip(chosen, rewards):
+        order = group.nan_to_num(nan=torch.inf).argsort(stable=True)[:int((~group.isnan()).sum())]
+        if not len(order):
+            continue
+        low = max(range(keep + 1), key=lambda low: float(group[_ends(order, low, keep)].var(unbiased=False)))
+        picked = _ends(order, low, keep)
+        row[picked] = group[picked]
+    return group_relative(chosen, normalize_std, eps)
+
+
+def _ends(order: Tensor, low: int, keep: int) -> Tensor:
+    """The first `low` and the last `keep - low` of an order; all of it where it is shorter."""
+    return order if len(order) <= keep else torch.cat([order[:low], order[len(order) - keep + low:]])
+
+
 def zero_variance(rewards: Tensor) -> Tensor:
     """(B,) bool: True where all graded completions of a group got the same reward.
 

@@ -2,7 +2,8 @@
 
 Deviations from the paper: the loss averages over tokens of the whole batch and clips higher above (DAPO, Yu et al. 2025,
 arXiv 2503.14476); no KL term unless kl_coef is given; one optimizer step a rollout unless updates_per_rollout is raised.
-Groups whose rewards are all equal carry no gradient and are not computed again; their share is logged as zero_variance.
+Completions with an advantage of 0 carry no gradient and are not computed again, whole groups whose rewards are all equal
+among them; the share of those groups is logged as zero_variance.
 """
 import time
 
@@ -15,13 +16,13 @@ from rftlab.rollout import rollout
 
 
 def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, group_size=8, max_new_tokens=32, temperature=1.0,
-          lr=None, loss_fn=losses.dapo, advantage_fn=advantages.group_relative, reward_fn=None, kl_coef=0.0, track_kl=False,
+          stop=None, lr=None, loss_fn=losses.dapo, advantage_fn=advantages.group_relative, reward_fn=None, kl_coef=0.0, track_kl=False,
           updates_per_rollout=1, prompts_per_pass=4, eval_problems=None, eval_every=0, patience=None, checkpoint=None,
           checkpoint_every=5, on_step=None, experiment="adhoc", arm="rft"):
     """Train `policy` on `problems` by reinforcement; returns its RunRecord.
 
     reward_fn: TRL's signature, by default the task's verifier. A reward of None is "not graded" and teaches nothing.
-    lr: default 2e-4 with adapters, 3e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
+    stop: see `rftlab.rollout.rollout`. lr: default 2e-4 with adapters, 3e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
     result. eval_problems: held-out problems for accuracy before, every `eval_every` steps, and after.
     checkpoint: a file to resume from, written every `checkpoint_every` steps; the same call goes on where it stopped.
     Raises ValueError for no problems, a group of one, or a checkpoint of another run.
@@ -41,7 +42,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
                 on_step=on_step)
     for step in loop:
         batch = draw(problems, prompts_per_step, seed, step)
-        r = rollout(policy, [p.prompt for p in batch], group_size, max_new_tokens, temperature, step_seed(seed, step))
+        r = rollout(policy, [p.prompt for p in batch], group_size, max_new_tokens, temperature, step_seed(seed, step), stop=stop)
         start = time.perf_counter()
         values, parts = score(reward_fn, r, batch, step)
         group_advantages = advantage_fn(values)
@@ -83,6 +84,8 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
         for i, groups in enumerate(useful.split(prompts_per_pass)):
             rows = (groups[:, None] * G + torch.arange(G)).flatten()
             tokens, mask = r.completion_ids[rows], r.completion_mask[rows]
+            if not reference:  # an advantage of 0 has no gradient, whatever the loss
+                mask = mask & (flat[rows] != 0)[:, None]
             inputs = (policy.model, r.prompt_ids[groups], r.prompt_mask[groups], tokens, mask, temperature)
             log_probs = completion_log_probs(*inputs)
             old.setdefault(i, log_probs.detach())  # on policy at first: the ratio is 1

@@ -13,6 +13,7 @@ of the labelled tasks are shown with such a fallback in place of a kernel (form 
 Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`.
 """
 import contextlib
+import functools
 import time
 from dataclasses import replace
 
@@ -31,11 +32,11 @@ def run(point, settings) -> records.RunRecord:
     from rftlab.kernels import KernelGrader
     from rftlab.kernels.writing import KernelWriting
 
-    s = {**settings, **{k: v for k, v in point.items() if k in settings}}
+    s = {**settings, **point}
     policy = rftlab.load_policy(point["model"], lora=rftlab.LoraSpec(s["rank"], 2 * s["rank"]), seed=point["seed"], raw=True)
     with KernelGrader() as grader:
         task = KernelWriting(grader, s["form"])
-        record = records.new("kernel-grpo", point["arm"], task.name, policy.name, 13, point["seed"], {**s, **point})
+        record = records.new("kernel-grpo", point["arm"], task.name, policy.name, 13, point["seed"], s)
         started, metrics, texts = time.perf_counter(), [], {}
         if point["arm"] not in ("base", "sft"):
             metrics += warm_up(policy, task, s, point["seed"])
@@ -47,7 +48,8 @@ def run(point, settings) -> records.RunRecord:
         record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in metrics]
         record.final.update(measure(policy, task, s))
         texts["after"] = samples(policy, task, s)
-        record.notes = {"seconds_in_all": time.perf_counter() - started, "samples": texts}
+        record.notes = {"cpu_seconds": sum(m["cpu_seconds"] for m in metrics), "seconds_in_all": time.perf_counter() - started,
+                        "samples": texts}
     return record
 
 
@@ -61,22 +63,29 @@ def warm_up(policy, task, s, seed) -> list[dict]:
 
     return _timed("sft", 0, lambda **kw: sft.train(
         policy, task, labelled(task, s), steps=2 * s["passes"], prompts_per_step=7, seed=seed, lr=s["sft_lr"], target="solution",
-        prompts_per_pass=4, **kw))
+        prompts_per_pass=2, **kw))
 
 
 def rft(policy, task, s, point, done, problems=None) -> list[dict]:
+    """GRPO; with s["stages"] > 1 in as many equal parts, the first on the functions with the shortest text, the last on all."""
     from rftlab import advantages, grpo
     from rftlab.kernels.writing import naive, paid
 
+    advantage = functools.partial(advantages.most_different, keep=s["keep"]) if s["keep"] else advantages.group_relative
+    every, metrics = problems or prompts(task, s, point["seed"]), []
+    if s["stages"] > 1:
+        every = sorted(every, key=lambda p: len(p.prompt))
     with contextlib.ExitStack() as stack:
         reward = naive(task) if s["reward"] == "naive" else paid(task, s["reward"])
         if s["reward"] == "naive":
             stack.enter_context(reward.grader)
-        return _timed("rft", done, lambda **kw: grpo.train(
-            policy, task, problems or prompts(task, s, point["seed"]), steps=s["steps"], seed=point["seed"], lr=s["lr"], reward_fn=reward,
-            prompts_per_step=s["prompts_per_step"], group_size=s["group_size"], max_new_tokens=s["max_new_tokens"],
-            temperature=s["temperature"], kl_coef=s["kl_coef"], advantage_fn=getattr(advantages, s["advantage"]), prompts_per_pass=2,
-            eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], patience=s["patience"], **kw))
+        for stage in range(1, s["stages"] + 1):
+            metrics += _timed("rft", done + len(metrics), lambda **kw: grpo.train(
+                policy, task, every[:len(every) * stage // s["stages"]], steps=s["steps"] // s["stages"], seed=point["seed"] + stage - 1,
+                lr=s["lr"], reward_fn=reward, prompts_per_step=s["prompts_per_step"], group_size=s["group_size"],
+                max_new_tokens=s["max_new_tokens"], temperature=s["temperature"], stop=task.stop(policy), kl_coef=s["kl_coef"],
+                advantage_fn=advantage, prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], **kw))
+    return metrics
 
 
 def rft_repair(policy, task, s, point, done) -> list[dict]:
@@ -84,7 +93,8 @@ def rft_repair(policy, task, s, point, done) -> list[dict]:
     from rftlab.rollout import rollout
 
     first = prompts(task, s, point["seed"])
-    texts = rollout(policy, [p.prompt for p in first], 1, s["max_new_tokens"], s["temperature"], seed=point["seed"], max_rows=64).texts
+    texts = rollout(policy, [p.prompt for p in first], 1, s["max_new_tokens"], s["temperature"], seed=point["seed"], max_rows=64,
+                    stop=task.stop(policy)).texts
     second = [task.repair(p, text, g) for p, text, g in zip(first, texts, task.grades(texts, first)) if g.score != 1.0]
     return rft(policy, task, s, point, done, [p for pair in zip(first, second) for p in pair])
 
@@ -97,21 +107,21 @@ def rejection(policy, task, s, point, done) -> list[dict]:
     every, own, metrics = prompts(task, s, point["seed"]), {}, []
     per_round = s["round"] * s["prompts_per_step"]
     for turn in range(s["steps"] // s["round"]):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         batch = [every[(turn * per_round + i) % len(every)] for i in range(per_round)]
         r = rollout(policy, [p.prompt for p in batch], s["group_size"], s["max_new_tokens"], s["temperature"],
-                    seed=point["seed"] * 1_000_003 + turn, max_rows=64)
+                    seed=point["seed"] * 1_000_003 + turn, max_rows=64, stop=task.stop(policy))
         repeated = [p for p in batch for _ in range(s["group_size"])]
         right = [g.score == 1.0 for g in task.grades(r.texts, repeated, seed=turn)]
         for p, text, fine in zip(repeated, r.texts, right):
             if fine:
                 own[p.answer, text.strip()] = replace(p, solution=text)
         metrics.append({"step": done + len(metrics) + 1, "phase": "sample", "seconds": time.perf_counter() - start,
-                        "share_correct": sum(right) / len(right)})
+                        "cpu_seconds": time.process_time() - start_cpu, "share_correct": sum(right) / len(right)})
         if own:
             metrics += _timed("sft", done + len(metrics), lambda **kw: sft.train(
                 policy, task, list(own.values()), steps=s["round"], prompts_per_step=8, seed=point["seed"] + turn, lr=s["sft_lr"],
-                target="solution", prompts_per_pass=4, **kw))
+                target="solution", prompts_per_pass=2, **kw))
     return metrics
 
 
@@ -134,10 +144,14 @@ def prompts(task, s, seed) -> list:
 
 
 def _timed(phase, done, train) -> list[dict]:
-    """The metrics of a training call, each with its phase, its seconds and its place after `done` steps."""
-    marks = [time.perf_counter()]
-    record = train(experiment="kernel-grpo", on_step=lambda m: marks.append(time.perf_counter()))
-    return [{**m, "phase": phase, "step": m["step"] + done, "seconds": b - a} for m, a, b in zip(record.metrics, marks, marks[1:])]
+    """The metrics of a training call, each with its phase, its seconds, those of the processor, and its place after `done` steps."""
+    def now():
+        return time.perf_counter(), time.process_time()
+
+    marks = [now()]
+    record = train(experiment="kernel-grpo", on_step=lambda m: marks.append(now()))
+    return [{**m, "phase": phase, "step": m["step"] + done, "seconds": b[0] - a[0], "cpu_seconds": b[1] - a[1]}
+            for m, a, b in zip(record.metrics, marks, marks[1:])]
 
 
 def _short(value):

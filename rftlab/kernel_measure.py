@@ -9,32 +9,32 @@ def measure(policy, task, s) -> dict:
     """name -> {mean, low, high, n}.
 
     accuracy: greedy on fresh functions, also by family; heldout: the same on the course's tasks; ladder: mean score. pass@1 and pass@k:
-    s["samples"] samples a fresh function. repaired: right at once, or in a second turn that shows the grader's reason; its control is
+    s["samples"] samples for each of the first s["sampled"] of them, at the temperature of training. On the same functions, repaired: right at once, or in a second turn that shows the grader's reason; its control is
     second_try: right at once, or in one fresh sample.
     """
     from rftlab import evaluate
     from rftlab.rollout import rollout
 
-    held, fresh = task.heldout(), task.test(s["test"])
-    both = held + fresh
+    held, fresh, stop = task.heldout(), task.test(s["test"]), task.stop(policy)
+    both, few = held + fresh, fresh[:s["sampled"]]
 
     def answers(problems):
-        return rollout(policy, [p.prompt for p in problems], 1, s["max_new_tokens"], 0.0, max_rows=64).texts if problems else []
+        return problems and rollout(policy, [p.prompt for p in problems], 1, s["max_new_tokens"], 0.0, max_rows=64, stop=stop).texts
 
     texts = answers(both)
     greedy = task.grades(texts, both)
     right = [float(g.score == 1.0) for g in greedy]
-    r = rollout(policy, [p.prompt for p in fresh], s["samples"], s["max_new_tokens"], 1.0, seed=12345, max_rows=64)
-    repeated = [p for p in fresh for _ in range(s["samples"])]
+    r = rollout(policy, [p.prompt for p in few], s["samples"], s["max_new_tokens"], s["temperature"], seed=12345, max_rows=64, stop=stop)
+    repeated = [p for p in few for _ in range(s["samples"])]
     sampled = [float(g.score == 1.0) for g in task.grades(r.texts, repeated, seed=1)]
     counts = [int(sum(sampled[i:i + s["samples"]])) for i in range(0, len(sampled), s["samples"])]
     now = right[len(held):]
-    wrong = [i for i, fine in enumerate(now) if not fine]
+    wrong = [i for i, fine in enumerate(now[:len(few)]) if not fine]
     again = [task.repair(fresh[i], texts[len(held) + i], greedy[len(held) + i]) for i in wrong]
     mended = dict(zip(wrong, (float(g.score == 1.0) for g in task.grades(answers(again), again))))
     final = {"accuracy": now, "heldout": right[:len(held)], "ladder": [g.score for g in greedy[len(held):] if g.score is not None],
-             "repaired": [mended.get(i, 1.0) for i in range(len(fresh))],
-             "second_try": [max(one, sampled[i * s["samples"]]) for i, one in enumerate(now)],
+             "repaired": [mended.get(i, 1.0) for i in range(len(few))],
+             "second_try": [max(one, sampled[i * s["samples"]]) for i, one in enumerate(now[:len(few)])],
              "pass@1": [c / s["samples"] for c in counts], f"pass@{s['samples']}": [float(c > 0) for c in counts]}
     for family in sorted({p.info["family"] for p in held}):
         final[f"heldout_{family}"] = [v for v, p in zip(right, held) if p.info["family"] == family]

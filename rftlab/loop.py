@@ -213,6 +213,8 @@ def configuration(policy, task, problems, arguments: dict) -> dict:
         return f"{len(several or ())} problems {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     plain = {k: _named(v) if callable(v) else v for k, v in arguments.items()}
+    if "stop" in plain:
+        plain["stop"] = plain["stop"] is not None
     plain.update(task=repr(task) if is_dataclass(task) else task.name, problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
                  lora=lora.spec_dict(policy.spec), dtype=str(policy.model.dtype).removeprefix("torch."))
     return plain

@@ -61,7 +61,7 @@ def sample(logits, uniform, temperature):
 
 
 @torch.no_grad()
-def _decode(policy, ids, mask, group_size, uniform, temperature):
+def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
     """Complete B prompts G times. ids, mask (B, P); uniform (T, B*G). Returns tokens (N, T), mask (N, T), log_probs (N, T)."""
     model, head = policy.model.base_model, policy.model.get_output_embeddings()
     (B, P), (T, N), device = ids.shape, uniform.shape, ids.device
@@ -82,12 +82,15 @@ def _decode(policy, ids, mask, group_size, uniform, temperature):
     keys[:, 0, 0, :P] = mask.bool().repeat_interleave(group_size, 0)
     if group_size > 1:
         cache.select(torch.arange(B, device=device).repeat_interleave(group_size))
-    done = torch.zeros(N, dtype=torch.bool, device=device)
+    done, last = torch.zeros(N, dtype=torch.bool, device=device), None
     for t in range(T):
         token, log_prob = sample(head(h), uniform[t, alive], temperature)
         live = ~done
         tokens[alive[live], t], log_probs[alive[live], t], filled[alive[live], t] = token[live], log_prob[live], True
         done |= torch.isin(token, ends)
+        if stop is not None and last is not None:
+            done |= stop[0][last] & stop[1][token]
+        last = token
         finished = int(done.sum())
         if t == T - 1 or finished == len(done):
             break
@@ -95,15 +98,18 @@ def _decode(policy, ids, mask, group_size, uniform, temperature):
             keep = (~done).nonzero()[:, 0]
             cache.select(keep)
             alive, token, position, keys, done = alive[keep], token[keep], position[keep], keys[keep], done[keep]
+            last = token
         h = model(input_ids=token[:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
                   past_key_values=cache, use_cache=True)[0][:, -1]
     return tokens, filled, log_probs
 
 
-def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, seed=0, max_rows=256) -> Rollout:
+def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, seed=0, max_rows=256, stop=None) -> Rollout:
     """Sample `group_size` completions of up to `max_new_tokens` tokens for each prompt.
 
     temperature 0 is greedy. The same seed gives the same completions. At most `max_rows` completions are written at a time.
+    stop: two bool tensors (V,); besides the end of the turn, a completion ends where a token of the first is followed by one of
+    the second, which it keeps.
     Raises ValueError for an empty prompt list, a negative temperature, or a prompt that leaves no room in the context.
     """
     if isinstance(prompts, str) or not len(prompts):
@@ -124,7 +130,7 @@ def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, s
     with packed(policy.model, min(len(prompts) * group_size, max_rows), max_new_tokens):
         for i in range(0, len(prompts), step):
             parts.append(_decode(policy, ids[i:i + step], mask[i:i + step], group_size,
-                                 uniform[:, i * group_size:(i + step) * group_size], temperature))
+                                 uniform[:, i * group_size:(i + step) * group_size], temperature, stop))
     tokens, filled, log_probs = (torch.cat(p) for p in zip(*parts))
     used = max(1, int(filled.any(0).sum()))
     texts = policy.tokenizer.batch_decode([row[keep] for row, keep in zip(tokens, filled)], skip_special_tokens=True)

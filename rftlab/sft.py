@@ -43,8 +43,10 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
         prompt_ids, prompt_mask = policy.encode([p.prompt for p in batch])
         ids, mask = encode_targets(policy, [text_of(p) for p in batch])
         tokens, total = int(mask.sum()), 0.0
-        for part in torch.arange(len(batch)).split(prompts_per_pass):
-            log_probs = completion_log_probs(policy.model, prompt_ids[part], prompt_mask[part], ids[part], mask[part])
+        alike = mask.sum(1).argsort(stable=True).cpu() if len(batch) > prompts_per_pass else torch.arange(len(batch))
+        for part in alike.split(prompts_per_pass):  # texts of like length together, so that little is padding
+            used = prompt_mask[part].any(0)
+            log_probs = completion_log_probs(policy.model, prompt_ids[part][:, used], prompt_mask[part][:, used], ids[part], mask[part])
             loss = -losses.token_mean(log_probs, mask[part], tokens)
             loop.backward(loss)
             total += loss.item()

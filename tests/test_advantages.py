@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trl_reference import build_trainer
 
-from rftlab.advantages import batch_level, group_relative, leave_one_out, zero_variance
+from rftlab.advantages import batch_level, group_relative, leave_one_out, most_different, zero_variance
 
 NAN = math.nan
 ALL = [group_relative, lambda r: group_relative(r, normalize_std=False), leave_one_out, batch_level]
@@ -43,6 +43,30 @@ def test_the_std_lifts_the_unanimous_group_and_the_batch_does_not():
     rewards = torch.tensor([[0.0] + [1.0] * 7, [0.0] * 4 + [1.0] * 4])
     assert group_relative(rewards)[0, 0] < -2.4 < -0.94 < group_relative(rewards)[1, 0] < -0.93
     assert batch_level(rewards)[0, 0] / batch_level(rewards)[1, 0] == pytest.approx(0.875 / 0.5)
+
+
+def test_most_different_by_hand():
+    rewards = torch.tensor([[0.5, 0.0, 1.0, 0.6, 0.2], [0.0, 0.0, 1.0, 0.0, 0.0], [NAN, 0.0, 1.0, NAN, 0.5]])
+    a, half = most_different(rewards, keep=2, eps=0.0), math.sqrt(0.5)
+    close(a[0], [0, -half, half, 0, 0])  # the best and the worst: deviations of 1/2, standard deviation sqrt(1/2)
+    assert a[1, 2] == pytest.approx(half) and (a[1] != 0).sum() == 2  # one of the equal zeros stands for all
+    close(a[2], [0, -half, half, 0, 0])
+    # Of {0, .2, .5, .6, 1} the three that vary most are 0, .2 and 1 (or 0, .6, 1, which vary less).
+    close(most_different(rewards, keep=3, normalize_std=False)[0], [0, -0.4, 0.6, 0, -0.2])
+    close(most_different(rewards, keep=5), group_relative(rewards))
+    assert (most_different(torch.full((2, 8), 1000.1)) == 0).all()
+    close(most_different(torch.tensor([[NAN, 1.0, NAN], [NAN] * 3])), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="at least 2"):
+        most_different(rewards, keep=1)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.6, 1.0]), min_size=4, max_size=8), st.integers(2, 4))
+def test_no_other_choice_varies_more(group, keep):
+    from itertools import combinations
+
+    advantages = most_different(torch.tensor([group]), keep=keep, normalize_std=False)[0]
+    best = max(torch.tensor(c).var(unbiased=False) for c in combinations(group, keep))
+    assert float(advantages.square().sum() / keep) == pytest.approx(float(best), abs=1e-6)
 
 
 def test_zero_variance_by_hand():
@@ -194,7 +218,7 @@ def test_leave_one_out_is_unbiased_and_the_group_mean_is_not():
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("function", [*ALL, zero_variance], ids=[*IDS, "zero_variance"])
+@pytest.mark.parametrize("function", [*ALL, most_different, zero_variance], ids=[*IDS, "most_different", "zero_variance"])
 @pytest.mark.parametrize("rewards, message", [
     (torch.zeros(4), r"\(4,\).*view\(-1, group_size\)"),
     (torch.zeros(2, 3, 4), r"\(2, 3, 4\)"),

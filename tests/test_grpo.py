@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rftlab
-from rftlab import grpo, loop, losses, rewards, sft
+from rftlab import advantages, grpo, loop, losses, rewards, sft
 from rftlab.records import RunRecord
 
 
@@ -76,6 +76,24 @@ def test_equal_rewards_teach_nothing(task):
     record = grpo.train(policy, task, task.train(8), steps=2, reward_fn=rewards.constant(1.0))
     assert torch.equal(weights(policy), before)
     assert [m["zero_variance"] for m in record.metrics] == [1.0, 1.0]
+
+
+def test_a_completion_without_advantage_is_left_out_and_changes_nothing(task, monkeypatch):
+    """The gradient is that of a step that computes it all the same, and fewer tokens are computed."""
+    results = []
+    for skip in (True, False):
+        seen, policy = [], rftlab.load_policy("tiny")
+        original = grpo.completion_log_probs
+        monkeypatch.setattr(grpo, "completion_log_probs", lambda *inputs: seen.append(int(inputs[4].sum())) or original(*inputs))
+        if not skip:  # hardly any advantage is not none at all
+            fn = lambda rewards: (a := advantages.most_different(rewards, keep=4)).masked_fill(a == 0, 1e-20)
+        else:
+            fn = advantages.most_different
+        record = grpo.train(policy, task, task.train(8), steps=1, lr=1e-3, reward_fn=by_length, max_new_tokens=16, advantage_fn=fn)
+        monkeypatch.undo()
+        results.append((sum(seen), record.metrics[0]["grad_norm"], record.metrics[0]["loss"]))
+    assert results[0][0] < 0.7 * results[1][0]
+    assert results[0][1:] == pytest.approx(results[1][1:], rel=1e-3)
 
 
 def test_kl_is_zero_at_first_and_holds_the_policy_back(task):

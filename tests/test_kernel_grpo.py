@@ -7,8 +7,8 @@ from rftlab.kernels.writing import KernelWriting
 from rftlab.rollout import Rollout
 
 GRID = grids.load("kernel-grpo")
-SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "steps": 1, "round": 1, "prompts_per_step": 2,
-         "group_size": 2, "max_new_tokens": 6, "validation": 2, "eval_every": 1, "test": 3, "samples": 2}
+SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "stages": 1, "steps": 1, "round": 1, "prompts_per_step": 2,
+         "group_size": 2, "max_new_tokens": 6, "validation": 2, "eval_every": 1, "test": 3, "sampled": 3, "samples": 2}
 
 
 @pytest.mark.parametrize("arm, trained", [("base", 0), ("sft", 2), ("rft", 3), ("rft-repair", 3), ("rejection", 3)])
@@ -51,6 +51,7 @@ def test_second_turns_and_second_tries_by_hand(monkeypatch):
             return Rollout(prompts, texts, *[None] * 5, group_size, 0.0)
 
         monkeypatch.setattr("rftlab.rollout.rollout", write)
+        monkeypatch.setattr(task, "stop", lambda policy: None)
         final = kernel_measure.measure(None, task, SMALL)
     means = {name: round(value["mean"], 3) for name, value in final.items()}
     assert (means["accuracy"], means["heldout"], means["repaired"], means["second_try"]) == (0.333, 1.0, 0.667, 0.667)

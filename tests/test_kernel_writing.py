@@ -41,6 +41,17 @@ def test_what_follows_the_body_is_cut_off():
     assert indented("no body") == "" == indented("")
 
 
+def test_writing_stops_at_the_first_line_that_is_not_indented(grader):
+    import rftlab
+
+    policy = rftlab.load_policy("tiny")
+    ends, begins = KernelWriting(grader).stop(policy)
+    ids = policy.tokenizer("    x = 1\n\n    y = 2\ndef f", add_special_tokens=False)["input_ids"]
+    stops = [i for i in range(1, len(ids)) if ends[ids[i - 1]] and begins[ids[i]]]
+    assert policy.tokenizer.decode(ids[:stops[0]]) == "    x = 1\n\n    y = 2\n" and len(stops) == 1
+    assert len(ends) == len(begins) == policy.model.config.vocab_size and KernelWriting(grader, "program").stop(policy) is None
+
+
 def test_each_kind_of_reward_by_hand(grader):
     """A right body, the safe no-op that stores its first input, one that reads an unknown name, and no Python at all."""
     task = KernelWriting(grader)

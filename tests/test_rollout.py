@@ -60,6 +60,21 @@ def test_same_seed_same_completions_whatever_shares_the_batch(policy, prompts):
     assert one.texts != rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=4).texts
 
 
+def test_a_completion_ends_where_it_is_told_to(policy, prompts):
+    """Stopped at a pair of tokens, a completion is what it would have been, up to that pair."""
+    plain = rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=3)
+    ids, keep = plain.completion_ids, plain.completion_mask
+    V = policy.model.config.vocab_size
+    first, second = torch.zeros(V, dtype=torch.bool), torch.zeros(V, dtype=torch.bool)
+    first[ids[0, 2]], second[ids[0, 3]] = True, True
+    short = rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=3, stop=(first, second))
+    assert int(short.completion_mask[0].sum()) == 4 < int(keep[0].sum())
+    for row in range(32):
+        ends = [t for t in range(1, int(keep[row].sum())) if first[ids[row, t - 1]] and second[ids[row, t]]]
+        length = ends[0] + 1 if ends else int(keep[row].sum())
+        assert short.completion_ids[row, short.completion_mask[row]].tolist() == ids[row, :length].tolist()
+
+
 def test_shapes_and_masks(policy, prompts):
     r = rollout(policy, prompts[:3], group_size=5, max_new_tokens=20, seed=0)
     assert len(r.texts) == 15 and r.completion_ids.shape == r.completion_mask.shape == r.log_probs.shape

@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from rftlab.kernels.grader import Grade, KernelGrader
 from rftlab.kernels.tasks import KernelTask, load_kernel_tasks
 from rftlab.tasks import Problem
@@ -76,6 +78,15 @@ class KernelWriting:
             return f"```python\n{imports}{completion.split('# PyTorch')[0].strip()}\n```"
         before = self._cut(self.tasks[problem.answer])[0]
         return f"```python\n{imports}{before}{indented(completion)}\n\n{problem.info['after']}\n```"
+
+    def stop(self, policy):
+        """Where a completion may end early, for `rftlab.rollout.rollout`: at the first line that is not indented, in the body form."""
+        if self.form != "body":
+            return None
+        size, tokenizer = policy.model.config.vocab_size, policy.tokenizer
+        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) + [" "] * (size - len(tokenizer))
+        flags = [[t.endswith("\n") for t in texts], [t[:1] not in (" ", "\t", "\n", ")", "") for t in texts]]
+        return tuple(torch.tensor(f, device=policy.model.device) for f in flags)
 
     def grades(self, completions: Sequence[str], problems: Sequence[Problem], seed: int = 0) -> list[Grade]:
         """One Grade for each completion."""
