@@ -1,8 +1,7 @@
-"""What a kernel's operations do in the interpreter: memory goes through the sanitizer, bfloat16 computes as on a GPU.
+"""What a kernel's memory operations do in the interpreter: they go through the sanitizer. For the others see `arithmetic`.
 
-Triton's interpreter adds bfloat16 values as if their bits were integers and cuts instead of rounding; here each operation is
-done in float32 and rounded once. Handles also carry tickets: the atomic operations that a value depends on. A program that
-branches or masks by such a value has waited for another program, which is what orders their accesses (`sanitizer`).
+Handles carry tickets: the atomic operations that a value depends on. A program that branches or masks by such a value has
+waited for another program, which is what orders their accesses (`sanitizer`).
 """
 
 import functools
@@ -12,6 +11,8 @@ import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
 
+from rftlab.kernels import arithmetic
+from rftlab.kernels.arithmetic import np_dtype
 from rftlab.kernels.sanitizer import Sanitizer, undefined
 
 Builder, Handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
@@ -23,16 +24,10 @@ stores = True  # False in the ablation: nothing that a kernel stores reaches mem
 
 def install() -> None:
     """Patch the interpreter's builder."""
-    interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)  # integers wrap, as on a GPU
-    interpreter._get_np_dtype = np_dtype
+    arithmetic.install()
     Builder.create_masked_load, Builder.create_masked_store = masked_load, masked_store
     Builder.create_atomic_rmw, Builder.create_atomic_cas = atomic_rmw, atomic_cas
     Builder.create_atomic_load, Builder.create_atomic_store, Builder.create_atomic_poll = atomic_load, atomic_store, atomic_poll
-    for name in ("binary_op", "unary_op", "ternary_op", "create_dot", "create_fma", "create_fabs", "create_idiv", "create_rsqrt", "create_erf"):
-        setattr(Builder, name, in_float32(getattr(Builder, name)))
-    Builder.cast_impl = cast
-    Builder.create_fp_to_fp = lambda self, value, to, rounding: cast(self, value, to)
-    Builder.get_bf16 = lambda self, value: narrow(np.array([value], np.float32))
     for name in ("binary_op", "unary_op", "ternary_op", "cast_impl", "create_idiv", "create_ashr", "create_splat", "create_broadcast",
                  "create_expand_dims", "create_reshape", "create_bitcast"):
         setattr(Builder, name, passing_tickets(getattr(Builder, name)))
@@ -43,20 +38,6 @@ def install() -> None:
     semantic.broadcast_impl_value = unless_alike(semantic.broadcast_impl_value)
     truth = tl.tensor.__bool__
     tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
-
-
-_NUMPY = {
-    name: np.dtype(data) for data, names in {
-        "bool": "int1", "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64", "uint8": "uint8 fp8e5 fp8e5b16 fp8e4nv fp8e4b8 fp8e4b15",
-        "uint16": "uint16 bf16", "uint32": "uint32", "uint64": "uint64", "float16": "fp16", "float32": "fp32", "float64": "fp64"}.items()
-    for name in names.split()
-}  # fmt: skip
-
-
-def np_dtype(kind) -> np.dtype:
-    """How the interpreter stores a Triton type: Triton's own table, built once."""
-    kind = kind.scalar
-    return np.dtype(np.uint64) if isinstance(kind, tl.pointer_type) else _NUMPY[kind.name]
 
 
 def init_tensor(self, handle, kind) -> None:
@@ -212,42 +193,3 @@ def waiting(operation):
         return operation(self, *args)
 
     return with_epoch
-
-
-def widen(handle):
-    """A bfloat16 handle as float32; any other as it is."""
-    if isinstance(handle, Handle) and handle.dtype.scalar == tl.bfloat16:
-        return Handle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
-    return handle
-
-
-def narrow(values: np.ndarray):
-    """float32 values as a bfloat16 handle, rounded to the nearest, ties to even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype(np.uint16)
-    return Handle(np.where(np.isnan(values), np.uint16(0x7FC0), rounded), tl.bfloat16)
-
-
-def in_float32(operation):
-    """An operation of the builder on bfloat16, computed in float32 and rounded once."""
-
-    def on_handles(self, *args):
-        wide = [widen(a) for a in args]
-        if all(w is a for w, a in zip(wide, args)):
-            return operation(self, *args)
-        result = operation(self, *wide)
-        kept = any(isinstance(a, Handle) and a.dtype.scalar == tl.float32 for a in args)  # such as a product's accumulator
-        return narrow(result.data) if result.data.dtype == np.float32 and not kept else result
-
-    return on_handles
-
-
-def cast(self, value, to):
-    """Numeric conversion between any two scalar types."""
-    wide, target = widen(value), to.scalar
-    if target == tl.bfloat16:
-        return narrow(wide.data.astype(np.float32))
-    if target.is_fp8() or value.dtype.scalar.is_fp8():
-        data = interpreter._convert_float(wide.data, wide.dtype.scalar, target, interpreter._ir.ROUNDING_MODE.RTNE)
-        return Handle(data.view(np_dtype(target)), target)
-    return Handle(wide.data.astype(np_dtype(target)), target)
