@@ -51,7 +51,7 @@ HOST_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
     "unsqueeze squeeze expand expand_as narrow new_empty new_zeros new_full new_ones new_empty_strided element_size "
     "itemsize nbytes is_cuda is_cpu is_floating_point is_complex view_as reshape_as unflatten clone detach zero_ fill_ to "
     "float half bfloat16 layout storage_offset requires_grad movedim swapaxes ravel append items keys values get extend "
-    "pop from_tensor type get_device bit_length join index backend arch warp_size multi_processor_count"
+    "pop from_tensor type get_device bit_length join index backend arch warp_size multi_processor_count kwargs num_warps num_stages"
 )
 KERNEL_ATTRIBUTES = SHARED_ATTRIBUTES | _names(
     "abs advance argmax argmin associative_scan atomic_add atomic_and atomic_cas atomic_max atomic_min atomic_or "

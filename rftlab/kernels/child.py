@@ -6,7 +6,6 @@ for a right answer.
 """
 
 import ctypes
-import json
 import linecache
 import marshal
 import os
@@ -14,12 +13,12 @@ import sys
 import types
 import warnings
 
+from rftlab.kernels.evidence import Evidence
 from rftlab.kernels.extract import FILE, extract
-from rftlab.kernels.facts import encode, facts
+from rftlab.kernels.facts import facts
 from rftlab.kernels.transform import code_of
 
 MODULE = "completion"
-MAX_LAUNCHES = 64  # that differ in kernel, types or constants
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
 
@@ -66,7 +65,7 @@ def warm_up() -> None:
     """One run in the zygote, so that what Python, numpy, torch and Triton do lazily is done before the forks."""
     import torch
 
-    job = {"code": code_of(extract(WARM)).hex(), "rules": True}
+    job = {"code": code_of(extract(WARM)).hex(), "order": 0}
     evidence, module = Evidence(job, lambda **_: None), load(job)
     evidence.call(module.run, [torch.ones(20)], 0)
     evidence.log.__exit__(None, None, None)
@@ -95,7 +94,7 @@ def execute(code: types.CodeType) -> types.ModuleType:
 
 
 def work(job: dict, memory, note) -> None:
-    """Run a job: {"code", "entry", "rules", "cases": [{"inputs", "outputs"}], "ablate": case}."""
+    """Run a job: {"code", "entry", "rules", "cases": [{"inputs", "outputs"}], "order": number, "ablate": case}."""
     try:
         inputs = [[read_input(memory, one) for one in case["inputs"]] for case in job["cases"]]
         again = [read_input(memory, one) for one in job["cases"][job["ablate"]]["inputs"]]
@@ -112,6 +111,8 @@ def work(job: dict, memory, note) -> None:
             answers = check_result(result, case["outputs"], case["is_tuple"])
             write(memory, answers, case["outputs"], "at")
             note(ran=number)
+            if evidence.depends_on_order(function, [read_input(memory, one) for one in case["inputs"]], number, answers):
+                note(disordered=number)
         except BaseException as error:
             note(failed=describe(error), case=number)
     if job["rules"]:
@@ -173,67 +174,3 @@ def describe(error: BaseException) -> str:
     except BaseException:
         text = ""
     return f"{line}|{type(error).__name__[:60]}: {text}"
-
-
-class Evidence:
-    """Runs the program's function and notes what it launched, what torch did, and what the sanitizer saw."""
-
-    def __init__(self, job: dict, note):
-        from rftlab.kernels import provenance
-
-        self.rules, self.note, self.launches = job["rules"], note, set()
-        self.log = provenance.TorchLog()
-        self.log.__enter__()  # for the rest of this process's life: entering and leaving takes longer than logging
-
-    def call(self, function, inputs: list, case: int, stores: bool = True):
-        """Call the function on one case's inputs; the evidence goes to the notes even when it raises."""
-        import torch
-
-        from rftlab.kernels import interpreter, operations, provenance
-
-        state, findings, programs = interpreter.state, [], []
-        state.case, operations.stores = case, stores
-        state.order.seed(case + 1)
-
-        def on_launch(kernel, arguments, options, grid, found):
-            programs.append(grid[0] * grid[1] * grid[2])
-            findings.append(found)
-            self.remember(kernel, arguments, options)
-
-        state.on_launch = on_launch
-        self.log.watch(inputs)
-        try:
-            result = function(*inputs)
-        finally:
-            self.log.watching = False
-            if stores:
-                self.report(case, programs, findings, self.log)
-        for answer in result if isinstance(result, (tuple, list)) else [result]:
-            if stores and type(answer) is torch.Tensor and provenance.picks_or_rearranges(answer, inputs, answer is result):
-                self.note(torch=["view", 0, "the result is a view that picks from, repeats or rearranges what kernels stored"])
-        return result
-
-    def report(self, case, programs, findings, log) -> None:
-        total = sum(findings, start=type(findings[0])()) if findings else {}
-        self.note(launches=case, programs=sum(programs), findings=dict(total))
-        for operation, line, why in dict.fromkeys(log.found[:20]):
-            self.note(torch=[operation, line, why])
-
-    def remember(self, kernel, arguments, options) -> None:
-        """Note what is needed to compile a launch, once for each different one."""
-        from rftlab.kernels import interpreter
-
-        signature = {}
-        for parameter in interpreter.parameters(kernel):
-            value = arguments[parameter.name]
-            kind = "constexpr" if parameter.is_constexpr else parameter.annotation_type or interpreter.specialization(value)
-            if isinstance(kind, str) and kind.startswith("*") and kind.replace("*k", "*") != str(interpreter.specialization(value)).replace("*k", "*"):
-                raise TypeError(f"{parameter.name} is annotated {kind}, and {interpreter.specialization(value)} is passed")
-            if "constexpr" in str(kind) and kind != "constexpr":
-                raise TypeError(f"{parameter.name}: a tuple of arguments may hold tensors and numbers only")
-            signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
-        launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
-        key = json.dumps(launch)
-        if key not in self.launches and len(self.launches) <= MAX_LAUNCHES:
-            self.launches.add(key)
-            self.note(launch=launch)

@@ -34,7 +34,8 @@ class State:
 
     case = 0  # picks the configuration of autotune
     order = random.Random(0)
-    on_launch = staticmethod(lambda *_: None)  # (function, bound arguments, options, grid, findings), when a launch starts
+    backwards = False  # run the programs in the opposite order
+    on_launch = staticmethod(lambda *_: None)  # (function, bound arguments, options, grid, sanitizer), when a launch starts
 
 
 state = State()
@@ -50,7 +51,7 @@ def install() -> None:
     interpreter.InterpretedFunction.run = launch
     interpreter.InterpretedFunction.__call__ = call_from_kernel
     triton.jit = jit.jit = lambda fn=None, **options: interpreter.InterpretedFunction(fn, **options) if fn else functools.partial(triton.jit, **options)
-    triton.autotune = autotuner.autotune = lambda configs, *_, **__: lambda fn: Tuned(fn, configs)
+    triton.autotune = autotuner.autotune = lambda configs, *_, prune_configs_by=None, **__: lambda fn: Tuned(fn, configs, prune_configs_by)
     operations.install()
     folding.install()
     tl.range = rewriting.counting
@@ -72,11 +73,13 @@ def call_from_kernel(self, *args, **kwargs):
 class Tuned(KernelInterface):
     """An autotuned kernel: case i of a task runs configuration i, counted around."""
 
-    def __init__(self, fn, configs):
+    def __init__(self, fn, configs, prune):
         self.fn, self.arg_names, self.configs = fn, fn.arg_names, list(configs) or [triton.Config({})]
+        self.prune = (prune or {}).get("early_config_prune")
 
     def run(self, *args, **kwargs):
-        config = self.configs[state.case % len(self.configs)]
+        configs = self.configs if self.prune is None else list(self.prune(self.configs, dict(zip(self.arg_names, args)), **kwargs))
+        config = configs[state.case % len(configs)]
         chosen = config.all_kwargs()
         if both := chosen.keys() & {k for k in kwargs if k not in LAUNCH_OPTIONS}:
             raise ValueError(f"conflicting meta-parameters: {', '.join(sorted(both))} set by autotune and by the launch")
@@ -100,7 +103,7 @@ def launch(self, *args, grid, warmup=False, **kwargs):
     function = self.rewrite()
     sanitizer = operations.running = Sanitizer(spans(bound.values()))
     try:
-        state.on_launch(self.fn, bound, options, programs, sanitizer.findings)
+        state.on_launch(self.fn, bound, options, programs, sanitizer)
         values = {name: value if name in constants else interpreter._implicit_cvt(value) for name, value in bound.items()}
         builder = interpreter.interpreter_builder
         builder.set_grid_dim(*programs)
@@ -115,12 +118,12 @@ def launch(self, *args, grid, warmup=False, **kwargs):
 
 
 def shuffled(count: int) -> list[int]:
-    """The numbers of the programs in the order in which they run: never the natural one, if there are two."""
+    """The numbers of the programs in the order in which they run: never the natural one, if there are two; or its opposite."""
     numbers = list(range(count))
     state.order.shuffle(numbers)
     if numbers == sorted(numbers):
         numbers.reverse()
-    return numbers
+    return numbers[::-1] if state.backwards else numbers
 
 
 def programs_of(grid) -> tuple[int, int, int]:

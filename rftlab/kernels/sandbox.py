@@ -45,10 +45,11 @@ class Outcome:
         kinds = {"kernel": str, "signature": dict, "options": dict}
         return [one for one in found if one.keys() == kinds.keys() and all(isinstance(one[k], kind) for k, kind in kinds.items())]
 
-    def cases(self) -> list[tuple[int, int, dict[str, int]]]:
-        """(case, programs that ran, findings of the sanitizer)."""
-        found = [(note.get("launches"), note.get("programs"), note.get("findings")) for note in self.notes]
-        return [one for one in found if _count(one[0]) and _count(one[1]) and isinstance(one[2], dict) and all(map(_count, one[2].values()))]
+    def cases(self) -> list[tuple[int, list[int], dict[str, int]]]:
+        """(case, programs of each launch, findings of the sanitizer)."""
+        found = [(note.get("case"), note.get("programs"), note.get("findings")) for note in self.notes]
+        kinds = [(case, programs, findings) for case, programs, findings in found if isinstance(programs, list) and isinstance(findings, dict)]
+        return [one for one in kinds if _count(one[0]) and all(map(_count, one[1])) and all(map(_count, one[2].values()))]
 
     def torch_operations(self) -> list[tuple[str, int, str]]:
         """(operation, line, why it is not allowed)."""

@@ -6,8 +6,9 @@ import torch
 
 from rftlab.kernels import compile as compiling
 from rftlab.kernels import gpu
-from rftlab.kernels.child import ANSWERS, MAX_LAUNCHES
+from rftlab.kernels.child import ANSWERS
 from rftlab.kernels.compare import mismatch
+from rftlab.kernels.evidence import MAX_LAUNCHES
 from rftlab.kernels.extract import Program
 from rftlab.kernels.sandbox import SIZE, Outcome, Sandbox, SandboxError
 from rftlab.kernels.tasks import KernelTask
@@ -28,6 +29,7 @@ class TestCases:
     """The test cases of a task for one seed, laid out for the shared memory. Only `layout` and `blob` reach a child."""
 
     def __init__(self, task: KernelTask, seed: int):
+        self.order = seed  # decides the order of programs, which nobody can foretell either
         self.cases = [task.make_case(i, seed) for i in range(len(task.shapes))]
         self.layout, parts, at = [], [], NOTES
         for case in self.cases:
@@ -103,7 +105,7 @@ class Worker:
         if not self.ready:
             self.restart()
         outcome, compared, ablated = self._run(code, task, tests, grader)
-        if grader.rules and (reasons := provenance(program, outcome, ablated)):
+        if grader.rules and (reasons := provenance(program, outcome, compared, ablated)):
             return "rules", reasons, {}
         refused, compiled = self._compile(program, outcome, grader) if grader.target else ([], 0.0)
         if refused:
@@ -131,7 +133,7 @@ class Worker:
         memory = self.runner.memory
         memory[NOTES : tests.answers_at] = tests.blob
         memory[tests.answers_at : tests.end] = bytes([ANSWERS]) * (tests.end - tests.answers_at)
-        job = {"code": code.hex(), "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "ablate": tests.ablate}
+        job = {"code": code.hex(), "entry": task.entry, "rules": grader.rules, "cases": tests.layout, "order": tests.order, "ablate": tests.ablate}
         try:
             outcome = self.runner.run(job, grader.seconds)
             compared = [compare(memory, case, place, "at") for case, place in zip(tests.cases, tests.layout)]
@@ -207,8 +209,11 @@ def compare(memory, case, place: dict, key: str, slack: float = 1.0) -> str | No
     return None if untouched else next((text for text in wrong if text), "")
 
 
-def provenance(program: Program, outcome: Outcome, ablated: str | None) -> list[str]:
-    """The evidence that the answer was not made by kernels; believable because the program keeps the rules."""
+def provenance(program: Program, outcome: Outcome, compared: list, ablated: str | None) -> list[str]:
+    """The evidence that the answer was not made by kernels; believable because the program keeps the rules.
+
+    A launch of no programs, as on a grid of n // BLOCK, is a mistake where the answer is wrong, and evidence where it is right.
+    """
     reasons = []
     for operation, line, why in outcome.torch_operations():
         reasons.append((f"line {program.line(line)}: " if line else "") + f"torch.{operation} outside kernels: {why}")
@@ -216,7 +221,7 @@ def provenance(program: Program, outcome: Outcome, ablated: str | None) -> list[
         reasons.append("too many launches and failures to keep account of")
     ran = outcome.numbers("ran")
     for case, programs, _ in outcome.cases():
-        if programs == 0 and case in ran:
+        if case in ran and not any(programs) and (not programs or compared[case] == ""):
             reasons.append(f"case {case}: no program of any kernel ran")
     if ablated == "" and not reasons:
         reasons.append("with the stores of all kernels switched off the answer stays right: no kernel made it")
@@ -229,6 +234,8 @@ def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -
     returned = [i in ran and compared[i] is not None for i in range(len(compared))]
     found = {case: [FAULTS[kind].format(number) for kind, number in findings.items() if kind in FAULTS and number]
              for case, _, findings in outcome.cases()}
+    for case in outcome.numbers("disordered") & found.keys():
+        found[case].append("the answer depends on the order in which programs run, and nothing orders them")
     faults = [f"case {case}: {text}" for case, texts in sorted(found.items()) for text in texts]
     matched = [r and c == "" and not found.get(i) for i, (r, c) in enumerate(zip(returned, compared))]
     shares = {"compiled": compiled, "ran": sum(returned) / len(returned), "matched": sum(matched) / len(matched)}
