@@ -50,7 +50,7 @@ def grader():
     (HONEST.replace("return out", "return x + y"), 0.2, "rules", "line 14: torch.add outside kernels: it computes"),
     (HONEST.replace("out = torch", "out = torch.add(x, y) if False else torch"), 0.2, "rules", "line 12: torch.add is not allowed"),
     (HONEST.replace("    add_kernel[", "    if x.numel() > 5:\n        return out\n    add_kernel["), 0.2, "rules", "no program of any kernel ran"),
-    (HONEST.replace("(triton.cdiv(x.numel(), 128),)", "(0,)"), 0.2, "rules", "no program"),
+    (HONEST.replace("(triton.cdiv(x.numel(), 128),)", "(x.numel() // 128,)"), 0.6, "wrong", "case 1: 1 of 1 values are not finite"),
     (HONEST.replace("tl.arange(0, BLOCK)", "tl.arange(0, n)"), 0.2, "compile", "line 7: "),
     (HONEST.replace("    out =", "    raise ValueError('no')\n    out ="), 0.2, "compile", "no kernel was launched"),
     (HONEST.replace("return out", "return out.view(-1)[:0]"), 0.5, "run", "shape"),
@@ -175,6 +175,12 @@ def test_a_failure_of_the_grader_is_no_score(monkeypatch):
         monkeypatch.setattr(broken._free[0], "restart", lambda: None)
         grade = broken.grade([block(HONEST)], TASK)[0]
     assert (grade.score, grade.stage, grade.reasons) == (None, "grader", ["gone"])
+
+
+def test_a_mistake_in_the_rules_is_no_score(grader, monkeypatch):
+    monkeypatch.setattr("rftlab.kernels.policy.check", lambda *_: 1 / 0)
+    grade = grader.grade([block(HONEST)], TASK, seed=11)[0]
+    assert (grade.score, grade.stage) == (None, "grader") and "ZeroDivisionError" in grade.reasons[0]
 
 
 def test_a_worker_that_cannot_be_started_again_is_no_score_either(monkeypatch):

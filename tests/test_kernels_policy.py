@@ -53,6 +53,21 @@ def test_what_is_refused_and_where(line, reason):
     assert any(text.startswith("line 10: ") and reason in text for text in found), found
 
 
+@pytest.mark.parametrize("line, reason", [
+    ("isinstance(x, tl.tensor)", "isinstance in a kernel"),
+    ("x = n is B", "is may only compare with None"),
+    ("x = n is None", ""),
+    ("x = n is not None", ""),
+])  # fmt: skip
+def test_a_kernel_cannot_ask_what_its_values_are(line, reason):
+    found = check(HEAD + KERNEL.replace("    i =", f"    {line}\n    i =") + ENTRY)
+    assert reason in found[0] if reason else found == []
+
+
+def test_an_annotation_needs_no_value():
+    assert check(HEAD + "nothing: int\n" + KERNEL + ENTRY) == []
+
+
 def test_an_import_cannot_be_a_variable_too():
     assert check(with_lines("torch = x")) == ["line 8: torch is an import: choose another name for the variable"]
 

@@ -151,10 +151,13 @@ class KernelGrader:
 
     def _judge(self, program: Program, task: KernelTask, seed: int, start: float) -> Grade:
         """The grade of a program that was not seen before: by its text if that decides, otherwise by a run."""
-        if reasons := policy.structure(program, task.entry, len(task.parameters)):
-            return self._grade("format", reasons, start)
-        if self.rules and (reasons := policy.check(program, task.entry)):
-            return self._grade("rules", reasons, start)
+        try:
+            if reasons := policy.structure(program, task.entry, len(task.parameters)):
+                return self._grade("format", reasons, start)
+            if self.rules and (reasons := policy.check(program, task.entry)):
+                return self._grade("rules", reasons, start)
+        except Exception as error:  # a mistake of ours: no score, and the other completions go on
+            return self._grade("grader", [f"the rules failed: {type(error).__name__}: {error}"], start)
         return self._run(program, task, seed)
 
     def _run(self, program: Program, task: KernelTask, seed: int) -> Grade:

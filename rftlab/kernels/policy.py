@@ -123,7 +123,8 @@ class Checker:
                         self.say(node, "at module level only names can be assigned")
                     elif name.id in self.functions or name.id in self.kernels:
                         self.say(name, f"{name.id} is defined twice")
-            self.visit(node.value)
+            if node.value is not None:
+                self.visit(node.value)
             if isinstance(node, ast.AnnAssign):
                 self.annotation(node.annotation)
             for name in sorted(local_names(ast.Lambda(ast.arguments([], [], None, [], [], None, []), [node]))):
@@ -145,6 +146,8 @@ class Checker:
                 self.say(node, f"import {path}: only torch, triton, triton.language and math can be imported")
             name = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.split(".")[0])
             stands_for = path if alias.asname or isinstance(node, ast.ImportFrom) else name
+            if alias.asname and {alias.name, alias.asname} & {"range", "static_range"}:
+                self.say(node, f"{alias.name} as {alias.asname}: loops are told by the names range and static_range")
             if self.imports.get(name, stands_for) != stands_for or name in self.globals:
                 self.say(node, f"{name} is defined twice")
             self.imports[name] = stands_for
@@ -232,6 +235,12 @@ class Checker:
         if any(self.path(getattr(item.context_expr, "func", item.context_expr)) not in CONTEXTS for item in node.items):
             self.say(node, "with is only allowed for torch.no_grad() and torch.cuda.device(...)")
 
+    def on_Compare(self, node):
+        """What a kernel could tell the interpreter from the compiler by: whether two values are one object."""
+        for op, value in zip(node.ops, node.comparators):
+            if self.kernel and isinstance(op, (ast.Is, ast.IsNot)) and not (isinstance(value, ast.Constant) and value.value in (None, True, False)):
+                self.say(node, "in a kernel, is may only compare with None")
+
     def on_Delete(self, node):
         if not all(isinstance(target, ast.Name) for target in node.targets):
             self.say(node, "del is only allowed for variables")
@@ -249,6 +258,8 @@ class Checker:
             if name in self.imports:
                 if not self.object(self.imports[name]):
                     self.say(node, f"{name} can only be used as {name}.something")
+            elif self.kernel and name == "isinstance" and name not in self.globals:
+                self.say(node, "isinstance in a kernel: the kinds of values are not the same on a GPU")
             elif name not in self.globals and name not in BUILTINS:
                 own = hasattr(builtins, name)
                 self.say(node, f"{name} is not allowed" if own else f"{name} is not defined")
@@ -293,7 +304,7 @@ class Checker:
                 self.say(node, f"** is not allowed in {path}")
         if path == "triton.autotune" and len(node.args) > 2 or path == "triton.Config" and len(node.args) > 4:
             self.say(node, f"{path}: give further options by name")
-        if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2 and not node.keywords:
+        if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2 and not node.keywords and not self.kernel:
             self.visit(node.args[0])
             self.annotation(node.args[1])
             return True

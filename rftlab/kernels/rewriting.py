@@ -12,12 +12,15 @@ from triton.runtime import interpreter
 kernels: dict[int, tuple] = {}  # first line -> (name, code), of the program under test
 COMPARE = {
     "Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt, "GtE": operator.ge,
-    "Is": operator.is_, "IsNot": operator.is_not, "In": lambda a, b: a in b, "NotIn": lambda a, b: a not in b,
+    "Is": lambda a, b: plain(a) is plain(b), "IsNot": lambda a, b: plain(a) is not plain(b),
+    "In": lambda a, b: a in b, "NotIn": lambda a, b: a not in b,
 }  # fmt: skip
 
 
 def install() -> None:
-    builtins.interpreter_tensor = lambda value: interpreter.interpreter_semantic.to_tensor(value, False)
+    builtins.interpreter_tensor = assigned
+    builtins.interpreter_print = lambda function, *args, **options: (tl.device_print if function is print else function)(*args, **options)
+    builtins.interpreter_annotated = lambda value, kind: value if kind is tl.constexpr else assigned(value)
     builtins.interpreter_extreme = extreme
     builtins.interpreter_range, builtins.interpreter_not = counting, lane_wise_not
     builtins.interpreter_and, builtins.interpreter_or = lane_wise("logical_and", False), lane_wise("logical_or", True)
@@ -50,6 +53,13 @@ def execute(self, code):
     return names[self.fn.__name__]
 
 
+def assigned(value):
+    """What a variable holds that this value is assigned to: numbers become tensors, those in tuples, too."""
+    if type(value) in (tuple, tl.tuple):
+        return tuple(map(assigned, value))
+    return interpreter.interpreter_semantic.to_tensor(value, False)
+
+
 def counting(first, end=None, step=1, **_):
     """`range` and `tl.range` of a kernel: yields int32 scalars of the interpreter, as the compiler's loops do."""
     first, end = (0, first) if end is None else (first, end)
@@ -57,6 +67,11 @@ def counting(first, end=None, step=1, **_):
         raise ValueError("a range with a step that is known only in the run counts upwards on a GPU: make the step a constexpr")
     for i in range(first, end, step):
         yield interpreter.interpreter_semantic.to_tensor(i)
+
+
+def plain(value):
+    """A constant without the wrapper that global ones have, which the compiler does not see either."""
+    return value.value if isinstance(value, tl.constexpr) else value
 
 
 def lane_wise(method: str, decides: bool):

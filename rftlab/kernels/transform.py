@@ -31,13 +31,27 @@ def code_of(program: Program) -> bytes:
 
 
 class KernelTransformer(ast.NodeTransformer):
-    """What Python does differently from Triton's compiler becomes a call: assignments make tensors, `range` counts in int32
+    """What Python does differently from Triton's compiler becomes a call: all kinds of assignment make tensors, `range` counts in int32
     scalars, and its variable ends with the loop; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane."""
 
     def visit_Assign(self, node):
         node = self.generic_visit(node)
         node.value = _call(node.value, "interpreter_tensor", [node.value])
         return node
+
+    visit_NamedExpr = visit_Assign
+
+    def visit_AnnAssign(self, node):
+        node = self.generic_visit(node)
+        if node.value is not None:
+            node.value = _call(node.value, "interpreter_annotated", [node.value, node.annotation])
+        return node
+
+    def visit_AugAssign(self, node):
+        if not isinstance(node.target, ast.Name):
+            return self.generic_visit(node)
+        before = ast.Name(node.target.id, ast.Load(), **_place(node.target))
+        return self.visit_Assign(ast.Assign([node.target], ast.BinOp(before, node.op, node.value, **_place(node)), **_place(node)))
 
     def visit_For(self, node):
         node = self.generic_visit(node)
@@ -53,6 +67,8 @@ class KernelTransformer(ast.NodeTransformer):
         node = self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and not node.keywords:
             return _call(node, "interpreter_extreme", [node.func, *node.args])
+        if isinstance(node.func, ast.Name) and node.func.id == "print":
+            return ast.Call(ast.Name("interpreter_print", ast.Load(), **_place(node)), [node.func, *node.args], node.keywords, **_place(node))
         return node
 
     def visit_BoolOp(self, node):
@@ -62,7 +78,7 @@ class KernelTransformer(ast.NodeTransformer):
 
     def visit_Compare(self, node):
         node = self.generic_visit(node)
-        if len(node.ops) == 1:
+        if len(node.ops) == 1 and not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
             return node
         names = ast.Constant(" ".join(type(op).__name__ for op in node.ops), **_place(node))
         return _lazily(node, "interpreter_chain", [names, node.left], node.comparators)
