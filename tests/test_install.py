@@ -79,13 +79,14 @@ def test_nothing_is_left_outside(fake_pip):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_unsloth_is_optional_and_comes_without_its_dependencies(code, fake_pip):
+@pytest.mark.parametrize("name, wheels", [("Unsloth", install.UNSLOTH), ("Trackio", install.TRACKIO)])
+def test_some_are_optional_and_come_without_their_dependencies(name, wheels, code, fake_pip):
     venv = fake_pip("no matching wheel", code)
-    remark = install.install_unsloth(venv)
+    remark = install.install_optional(venv, name, wheels, "notebook 11 does without")
     asked = open(os.path.join(venv, "arguments")).read().split()
-    assert "--no-deps" in asked and set(install.UNSLOTH) <= set(asked)
+    assert "--no-deps" in asked and set(wheels) <= set(asked)
     assert (remark == "") == (code == 0)
-    assert code == 0 or ("notebook 11" in remark and "--no-deps unsloth==" in remark)
+    assert code == 0 or (f"install-{name.lower()}.log" in remark and "notebook 11" in remark and f"--no-deps {wheels[0]}" in remark)
 
 
 def test_the_stamp_follows_what_is_installed_and_where(tmp_path, monkeypatch):

@@ -1,4 +1,9 @@
 """Each alarm rings in a run of `tiny` that is really sick that way, and none in one that is well."""
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 import rftlab
@@ -47,7 +52,7 @@ def test_a_side_reward_collapses_the_entropy():
 
 
 def test_a_small_bonus_explodes_the_length():
-    watch, record = watched(24, long_answers, limits=Limits(window=6))
+    watch, record = watched(16, long_answers, lr=2e-3, limits=Limits(window=6))
     assert "length explosion" in names(watch), record.metrics
 
 
@@ -85,3 +90,60 @@ def test_an_alarm_is_told_once():
      {"step": 3, "reward": 0.5, "zero_variance": 0.25, "length": 7.0, "rewards/verifier": 0.5, "share_short": 0.1})])
 def test_names_of_trl(logs, expected):
     assert monitor.from_trl(logs, 3) == expected
+
+
+# In a process of its own: Trackio reads its folder from the environment when it is imported.
+ON_A_BOARD = """
+import contextlib, io, json, sys, time, urllib.request
+import rftlab
+from rftlab import grpo, hub_training, monitor, rewards
+task = rftlab.load_task("arithmetic", level=1)
+printed = io.StringIO()
+with contextlib.redirect_stdout(printed), monitor.Board("sums", "ours", {"lr": 1e-3}) as board:
+    watch = monitor.Monitor(monitor.Limits(window=3), on_step=board.step, on_alarm=board.alarm)
+    grpo.train(rftlab.load_policy("tiny"), task, task.train(8), steps=4, prompts_per_step=2, group_size=2, max_new_tokens=8,
+               reward_fn=rewards.constant(0.0), on_step=watch)
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+    until = time.time() + 30
+    while len(live := SQLiteStorage.get_logs("sums", "ours")) < 4 and time.time() < until:
+        time.sleep(0.1)
+with contextlib.redirect_stdout(io.StringIO()):
+    trainer = hub_training.grpo_trainer(hub_training.load("tiny", "lora", rank=4), rewards.verifier(task), task.train(8), steps=2,
+                                        prompts_per_step=2, group_size=2, max_new_tokens=8, output=sys.argv[1], report_to="trackio",
+                                        project="sums", run_name="trl")
+    trainer.train()
+    address = trackio.show(project="sums", open_browser=False, block_thread=False)[1]
+runs = {run.name: run for run in trackio.Api().runs("sums")}
+print(json.dumps({"printed": printed.getvalue(), "metrics": watch.metrics, "live": live, "alerts": runs["ours"].alerts(),
+                  "lr": runs["ours"].config["lr"], "trl": SQLiteStorage.get_logs("sums", "trl"),
+                  "trl_log": trainer.state.log_history, "page": urllib.request.urlopen(address, timeout=30).read().decode()}))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_is_seen_in_trackio_while_it_goes_on(tmp_path):
+    """Ours through a Board, and TRL's by its own report_to; the dashboard answers."""
+    pytest.importorskip("trackio"), pytest.importorskip("trl")
+    ran = subprocess.run([sys.executable, "-c", ON_A_BOARD, str(tmp_path / "trl")], capture_output=True, text=True, timeout=600, cwd=tmp_path,
+                         env={**os.environ, "TRACKIO_DIR": str(tmp_path / "board"), "RFTLAB_BACKEND": "transformers", "HF_HUB_OFFLINE": "1",
+                              "HOME": str(tmp_path / "home"), "RFTLAB_CACHE": os.environ.get("RFTLAB_CACHE", str(tmp_path / "cache"))})
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert [entry["step"] for entry in found["live"]] == [1, 2, 3, 4], "before the run ended"
+    for name in ("reward", "zero_variance", "entropy", "length", "memory_mb"):
+        assert [entry[name] for entry in found["live"]] == [entry[name] for entry in found["metrics"]], name
+    assert found["lr"] == 1e-3
+    alert, = found["alerts"]
+    assert (alert["title"], alert["step"]) == ("reward dead", 3) and "try: no group has both" in alert["text"]
+    assert found["printed"].startswith("step 3: reward dead") and str(tmp_path) not in found["printed"]
+    theirs = [entry["train/reward"] for entry in found["trl"] if "train/reward" in entry]
+    assert len(theirs) == 2 and theirs == [entry["reward"] for entry in found["trl_log"] if "reward" in entry]
+    assert "<title>Trackio Dashboard</title>" in found["page"]
+    assert not (tmp_path / "home").exists(), "nothing is left elsewhere"
+
+
+def test_a_board_without_trackio_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    with pytest.raises(ValueError, match="a Board needs trackio .*: `pip install --no-deps trackio=="):
+        monitor.Board("sums")
