@@ -107,6 +107,21 @@ def test_loading_what_another_lane_stored_needs_a_barrier():
     assert watch.close()["unsynchronised"] == 0
 
 
+def test_storing_what_another_lane_loads_needs_a_barrier():
+    for waits, found in ((0, 2), (1, 0)):
+        watch = Sanitizer([SPAN])
+        see(watch, 0, "load", [1, 0, 2])
+        watch.epoch += waits
+        see(watch, 0, "store", [0, 1, 2], [1, 2, 3])
+        assert watch.close()["unsynchronised"] == found
+
+
+def test_lanes_that_exchange_different_values_into_one_place_race():
+    watch = Sanitizer([SPAN])
+    see(watch, 0, "atomic", [3, 3, 4], [1, 2, 3])
+    assert watch.close()["races"] == 1
+
+
 @pytest.mark.parametrize("name", ["float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"])
 def test_undefined_memory_is_noticed_and_not_by_nan_alone(name):
     values = undefined((8,), np.dtype(name))

@@ -1,7 +1,7 @@
 """`tl.reduce` and `tl.associative_scan` with a combine function of the program's own, folded in another order than from left to right.
 
 A GPU combines lanes in a tree. An associative function gives the same up to rounding; one that is not was right by luck in
-Triton's interpreter, and shows here.
+Triton's interpreter, and shows here. And of equal values the last is found, where any may be (`tie_break_left=False`).
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from triton.runtime import interpreter
 def install() -> None:
     interpreter.ReduceOps.generic_reduce = reduce
     interpreter.ScanOps.generic_scan = scan
+    interpreter.ReduceOps.apply_impl = last_of_equals(interpreter.ReduceOps.apply_impl)
 
 
 def reduce(self, inputs):
@@ -37,6 +38,20 @@ def reduce(self, inputs):
             data = data.item()
         results.append(self.to_tensor(data, dtype))
     return results
+
+
+def last_of_equals(apply):
+    fast = (tl.standard._argmin_combine_tie_break_fast, tl.standard._argmax_combine_tie_break_fast)
+
+    def on_tensors(self, inputs):
+        if self.combine_fn not in fast:
+            return apply(self, inputs)
+        data = inputs[0].handle.data
+        value, index = apply(self, (self.to_tensor(np.flip(data, self.axis), inputs[0].dtype), *inputs[1:]))
+        index.handle.data = (data.size if self.axis is None else data.shape[self.axis]) - 1 - index.handle.data
+        return value, index
+
+    return on_tensors
 
 
 def scan(self, inputs):

@@ -102,8 +102,9 @@ def _old_value(ptr, lanes, like):
 
 
 def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
-    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
-    takes = operation == interpreter._ir.ATOMIC_OP.XCHG and _is_free(ptr, value, np.zeros_like(value.data))
+    exchanges = operation == interpreter._ir.ATOMIC_OP.XCHG
+    lanes = guard("atomic", ptr, mask, value.data if exchanges else None, orders=_orders(sem))
+    takes = exchanges and _is_free(ptr, value, np.zeros_like(value.data))
     if takes and stores and running.refuses(int(ptr.data.flat[0])):
         return _with_ticket(Handle(value.data.copy(), value.dtype.scalar), False)
     if stores:
@@ -143,7 +144,7 @@ def atomic_load(self, ptr, mask, sem, scope):
 
 
 def atomic_store(self, ptr, value, mask, sem, scope):
-    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
+    lanes = guard("atomic", ptr, mask, value.data, orders=_orders(sem))
     if stores:
         interpreter._interpreter.store(ptr.data, value.data, lanes)
 

@@ -28,7 +28,7 @@ class Access:
     program: int
     kind: str  # "load", "store" or "atomic"
     offsets: np.ndarray
-    values: np.ndarray | None = None
+    values: np.ndarray | None = None  # what a store, or an atomic exchange, writes
     orders: bool = False  # an atomic that acquires and releases
     epoch: int = 0  # grows when the threads of a program wait for each other
     lanes: np.ndarray | None = None  # positions in the block
@@ -106,15 +106,16 @@ class Sanitizer:
     def close(self) -> Counter:
         """The findings of the whole launch: kind -> number of lanes or elements."""
         for span, accesses in self.accesses.items():
-            if len(accesses) > 1 or accesses[0].kind == "store":
+            if len(accesses) > 1 or accesses[0].values is not None:
                 self._races(accesses, self.spans[span])
         return self.findings
 
     def _races(self, accesses: list[Access], span) -> None:
         kinds = {access.kind for access in accesses}
-        if kinds == {"load"} or kinds == {"atomic"}:
+        if kinds == {"load"} or kinds == {"store"} and not _repeats(accesses):
             return
-        if kinds == {"store"} and not _repeats(accesses):
+        self.findings["races"] += sum(_disagrees(access) for access in accesses if access.values is not None)
+        if kinds == {"atomic"}:
             return
         if len({access.program for access in accesses}) > 1:
             size = 1 + max(int(access.offsets.max()) for access in accesses)
@@ -122,7 +123,6 @@ class Sanitizer:
             if clash.any() and any(a.orders for s in self.accesses.values() for a in s):
                 clash = self._unordered(accesses, clash)
             self.findings["races"] += int(clash.sum())
-        self.findings["races"] += sum(_disagrees(access) for access in accesses if access.kind == "store")
         self.findings["unsynchronised"] += _unsynchronised(accesses) if "load" in kinds else 0
 
     def _unordered(self, accesses: list[Access], clash: np.ndarray) -> np.ndarray:
@@ -191,17 +191,19 @@ def _disagrees(access: Access) -> int:
 
 
 def _unsynchronised(accesses: list[Access]) -> int:
-    """Elements that a program stored in one lane and loads in another, with nothing between that makes its threads wait."""
+    """Elements that a program stores in one lane and loads in another, with nothing between that makes its threads wait."""
     size = 1 + max(int(access.offsets.max()) for access in accesses)
-    lane, stamp, found = np.full(size, -1), np.full(size, -1), 0
+    marks = {kind: (np.full(size, -1), np.full(size, -1)) for kind in ("load", "store")}  # lane and time of the last one
+    found = 0
     for access in accesses:
         if access.kind == "atomic":
             continue
-        now = access.program * (1 << 20) + access.epoch
-        if access.kind == "store":
-            lane[access.offsets], stamp[access.offsets] = access.lanes, now
-        else:
-            found += int(((stamp[access.offsets] == now) & (lane[access.offsets] != access.lanes)).sum())
+        at, now = access.offsets, access.program * (1 << 20) + access.epoch
+        lane, stamp = marks["load" if access.kind == "store" else "store"]
+        found += int(((stamp[at] == now) & (lane[at] != access.lanes)).sum())
+        lane, stamp = marks[access.kind]
+        lane[at] = np.where((stamp[at] == now) & (lane[at] != access.lanes), MANY, access.lanes)
+        stamp[at] = now
     return found
 
 

@@ -20,7 +20,7 @@ FAULTS = {
     "loads outside": "{} lanes load outside the tensors of the launch: mask them off",
     "stores outside": "{} lanes store outside the tensors of the launch: mask them off",
     "atomics outside": "{} atomic operations outside the tensors of the launch: mask them off",
-    "unsynchronised": "a race on {} elements: a program stores them and loads them back in other lanes without tl.debug_barrier()",
+    "unsynchronised": "a race on {} elements: a program stores and loads them in different lanes, with no tl.debug_barrier() between",
     "races": "a race on {} elements: programs read and write the same memory, and nothing orders them",
 }
 
@@ -212,7 +212,7 @@ def compare(memory, case, place: dict, key: str, slack: float = 1.0) -> str | No
 def provenance(program: Program, outcome: Outcome, compared: list, ablated: str | None) -> list[str]:
     """The evidence that the answer was not made by kernels; believable because the program keeps the rules.
 
-    A launch of no programs, as on a grid of n // BLOCK, is a mistake where the answer is wrong, and evidence where it is right.
+    A launch of no programs, as on a grid of n // BLOCK, is a mistake of a program that is wrong, and evidence against one that is right.
     """
     reasons = []
     for operation, line, why in outcome.torch_operations():
@@ -221,7 +221,7 @@ def provenance(program: Program, outcome: Outcome, compared: list, ablated: str 
         reasons.append("too many launches and failures to keep account of")
     ran = outcome.numbers("ran")
     for case, programs, _ in outcome.cases():
-        if case in ran and not any(programs) and (not programs or compared[case] == ""):
+        if case in ran and not any(programs) and (not programs or not any(compared)):
             reasons.append(f"case {case}: no program of any kernel ran")
     if ablated == "" and not reasons:
         reasons.append("with the stores of all kernels switched off the answer stays right: no kernel made it")
