@@ -41,6 +41,7 @@ def test_line_ends_do_not_matter(newline):
     ("~~~\n" + block(CODE) + "~~~\n", "literal text"),
     ("<!--\n" + block(CODE) + "-->\n", "literal text"),
     ("<think>\n" + block(CODE) + "</think>\n", "think"),
+    ("<Reasoning>\n" + block(CODE) + "</Reasoning>\n", "<reasoning>"),
     (block("x = = 1\n"), "line 1: the block is not Python"),
     (block("# coding: utf-7\n" + CODE), "encoding"),
     (block("x = 1\x0c\n"), r"U\+000C"),

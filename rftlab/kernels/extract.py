@@ -27,6 +27,7 @@ F_STRING = re.compile(r"[fF][rR]?['\"]|[rR][fF]['\"]")
 PLAIN = re.compile(r"[\n\t -~]*")
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
+THINKING = ("think", "thinking", "thought", "reasoning", "scratchpad")
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
 
 for _category in (SyntaxWarning, DeprecationWarning):  # Python's remarks on a stranger's style
@@ -85,8 +86,9 @@ def fenced_block(completion: str) -> str:
     before, after = "\n".join(lines[:first]).lower(), "\n".join(lines[last + 1 :]).lower()
     if any(mark in before for mark in HIDING):
         raise FormatError("markup before the block (~~~, a comment, <pre>) makes it literal text: leave it out")
-    if before.count("<think>") > before.count("</think>") or "</think>" in after:
-        raise FormatError("the block is inside <think>: the answer comes after </think>")
+    for tag in THINKING:
+        if before.count(f"<{tag}>") > before.count(f"</{tag}>") or f"</{tag}>" in after:
+            raise FormatError(f"the block is inside <{tag}>: the answer comes after </{tag}>")
     code = "\n".join(lines[first + 1 : last])
     if len(code) > MAX_CODE:
         raise FormatError(f"the block has {len(code)} characters, more than {MAX_CODE}")
