@@ -77,6 +77,7 @@ class Checker:
         self.program, self.reasons = program, []
         self.imports: dict[str, str] = {}  # name -> dotted path that it stands for
         self.globals: set[str] = set()
+        self.values: dict[str, ast.expr] = {}  # what global names are assigned
         self.functions: dict[str, ast.FunctionDef] = {}
         self.kernels: dict[str, ast.FunctionDef] = {}
         self.scopes: list[set[str]] = []
@@ -129,6 +130,7 @@ class Checker:
                 self.annotation(node.annotation)
             for name in sorted(local_names(ast.Lambda(ast.arguments([], [], None, [], [], None, []), [node]))):
                 self.bind(node, name)
+                self.values[name] = node.value or node.annotation
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             self.visit(node.value)
         elif not isinstance(node, ast.Pass):
@@ -372,8 +374,8 @@ class Checker:
             self.reasons.append((0, "no kernel stores anything"))
         reached, ahead = set(), [entry]
         while ahead:
-            function = self.functions.get(ahead.pop())
-            for node in ast.walk(function) if function else ():
+            name = ahead.pop()
+            for node in ast.walk(self.functions.get(name) or self.values.get(name) or ast.Pass()):
                 if isinstance(node, ast.Name) and node.id not in reached:
                     reached.add(node.id)
                     ahead.append(node.id)
