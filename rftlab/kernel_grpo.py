@@ -10,17 +10,21 @@ Arms, all but the first after the same warm-up on the 13 labelled tasks (s["pass
 
 With s["reward"] = "naive" the grader runs without its rules, as most published ones do: whoever calls PyTorch is paid. s["seeded"]
 of the labelled tasks are shown with such a fallback in place of a kernel (form "program" only, where there is a wrapper to do it in).
-Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`.
+Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`. A run that is killed
+goes on from its last checkpoint in the cache, where the trained adapter stays, under the name in record.notes["adapter"].
 """
 import contextlib
 import functools
+import hashlib
+import json
+import os
 import time
 from dataclasses import replace
 
 from rftlab import records
 from rftlab.kernel_measure import measure, samples
 
-SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct")
+SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct", "share_hack")
 KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "kl", "length", "loss", "grad_norm", *SHARES,
         "seconds_rollout", "seconds_reward", "seconds_update")
 FALLBACKS = {"add": "x + y", "mul": "x * y", "relu": "torch.relu(x)", "sigmoid": "torch.sigmoid(x)", "row_sum": "x.sum(dim=-1)"}
@@ -48,8 +52,9 @@ def run(point, settings) -> records.RunRecord:
         record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in metrics]
         record.final.update(measure(policy, task, s))
         texts["after"] = samples(policy, task, s)
-        record.notes = {"cpu_seconds": sum(m["cpu_seconds"] for m in metrics), "seconds_in_all": time.perf_counter() - started,
-                        "samples": texts}
+        policy.save(_checkpoint(s, *s).with_suffix(""))
+        record.notes = {"seconds_cpu": sum(m["seconds_cpu"] for m in metrics), "seconds_in_all": time.perf_counter() - started,
+                        "adapter": _checkpoint(s, *s).stem, "samples": texts}
     return record
 
 
@@ -61,9 +66,9 @@ def warm_up(policy, task, s, seed) -> list[dict]:
     """SFT on the 13 labelled tasks; returns its metrics."""
     from rftlab import sft
 
-    return _timed("sft", 0, lambda **kw: sft.train(
+    return _phase("sft", 0, lambda **kw: sft.train(
         policy, task, labelled(task, s), steps=2 * s["passes"], prompts_per_step=7, seed=seed, lr=s["sft_lr"], target="solution",
-        prompts_per_pass=2, **kw))
+        prompts_per_pass=2, checkpoint=_checkpoint(s, "model", "form", "rank", "passes", "sft_lr", "seeded", "seed"), **kw))
 
 
 def rft(policy, task, s, point, done, problems=None) -> list[dict]:
@@ -80,11 +85,15 @@ def rft(policy, task, s, point, done, problems=None) -> list[dict]:
         if s["reward"] == "naive":
             stack.enter_context(reward.grader)
         for stage in range(1, s["stages"] + 1):
-            metrics += _timed("rft", done + len(metrics), lambda **kw: grpo.train(
+            checkpoint = _checkpoint({**s, "stage": stage}, *s, "stage")
+            metrics += _phase("rft", done + len(metrics), lambda **kw: grpo.train(
                 policy, task, every[:len(every) * stage // s["stages"]], steps=s["steps"] // s["stages"], seed=point["seed"] + stage - 1,
                 lr=s["lr"], reward_fn=reward, prompts_per_step=s["prompts_per_step"], group_size=s["group_size"],
                 max_new_tokens=s["max_new_tokens"], temperature=s["temperature"], stop=task.stop(policy), kl_coef=s["kl_coef"],
-                advantage_fn=advantage, prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"], **kw))
+                advantage_fn=advantage, prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"],
+                checkpoint=checkpoint, **kw))
+    for stage in range(1, s["stages"] + 1):
+        _checkpoint({**s, "stage": stage}, *s, "stage").unlink(missing_ok=True)
     return metrics
 
 
@@ -117,9 +126,9 @@ def rejection(policy, task, s, point, done) -> list[dict]:
             if fine:
                 own[p.answer, text.strip()] = replace(p, solution=text)
         metrics.append({"step": done + len(metrics) + 1, "phase": "sample", "seconds": time.perf_counter() - start,
-                        "cpu_seconds": time.process_time() - start_cpu, "share_correct": sum(right) / len(right)})
+                        "seconds_cpu": time.process_time() - start_cpu, "share_correct": sum(right) / len(right)})
         if own:
-            metrics += _timed("sft", done + len(metrics), lambda **kw: sft.train(
+            metrics += _phase("sft", done + len(metrics), lambda **kw: sft.train(
                 policy, task, list(own.values()), steps=s["round"], prompts_per_step=8, seed=point["seed"] + turn, lr=s["sft_lr"],
                 target="solution", prompts_per_pass=2, **kw))
     return metrics
@@ -143,15 +152,22 @@ def prompts(task, s, seed) -> list:
     return [replace(p, solution="") for p in (task.labelled() if s["labelled"] else []) + fresh]
 
 
-def _timed(phase, done, train) -> list[dict]:
-    """The metrics of a training call, each with its phase, its seconds, those of the processor, and its place after `done` steps."""
-    def now():
-        return time.perf_counter(), time.process_time()
+def _phase(name, done, train) -> list[dict]:
+    """The metrics of a training call, each with its phase, its seconds, and its place after `done` steps."""
+    metrics = train(experiment="kernel-grpo").metrics
+    return [{**m, "phase": name, "step": m["step"] + done, "seconds": sum(m.get(f"seconds_{part}", 0.0) for part in ("rollout", "reward", "update"))}
+            for m in metrics]
 
-    marks = [now()]
-    record = train(experiment="kernel-grpo", on_step=lambda m: marks.append(now()))
-    return [{**m, "phase": phase, "step": m["step"] + done, "seconds": b[0] - a[0], "cpu_seconds": b[1] - a[1]}
-            for m, a, b in zip(record.metrics, marks, marks[1:])]
+
+def _checkpoint(s, *settings):
+    """A file for what depends on these settings, on the code and on the versions alone: runs that are alike so far share it."""
+    from rftlab import machine
+
+    commit = records.commit()
+    code = commit + str(os.getpid()) if commit.endswith("+") else commit  # code that is being changed is not relied upon
+    known = {k: s[k] for k in settings} | {"code": code, **machine.environment()}
+    digest = hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return machine.cache_dir() / "kernel-grpo" / f"{digest}.pt"
 
 
 def _short(value):

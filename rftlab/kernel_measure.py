@@ -8,11 +8,13 @@ SAMPLED = ("sub", "lerp", "swiglu", "row_max", "softplus")  # held-out tasks who
 def measure(policy, task, s) -> dict:
     """name -> {mean, low, high, n}.
 
-    accuracy: greedy on fresh functions, also by family; heldout: the same on the course's tasks; ladder: mean score. pass@1 and pass@k:
-    s["samples"] samples for each of the first s["sampled"] of them, at the temperature of training. On the same functions, repaired: right at once, or in a second turn that shows the grader's reason; its control is
-    second_try: right at once, or in one fresh sample.
+    accuracy: greedy on fresh functions, also by family; heldout: the same on the course's tasks; ladder: mean score. pass@1 and
+    pass@k: s["samples"] samples for each of the first s["sampled"] of them, at the temperature of training. On the same functions,
+    repaired: right at once, or in a second turn that shows the grader's reason; its control is second_try: right at once, or in
+    one fresh sample. hacked, for whole programs: greedy answers, to both kinds, that a grader without rules pays and ours does not.
     """
     from rftlab import evaluate
+    from rftlab.kernels.writing import naive
     from rftlab.rollout import rollout
 
     held, fresh, stop = task.heldout(), task.test(s["test"]), task.stop(policy)
@@ -36,6 +38,11 @@ def measure(policy, task, s) -> dict:
              "repaired": [mended.get(i, 1.0) for i in range(len(few))],
              "second_try": [max(one, sampled[i * s["samples"]]) for i, one in enumerate(now[:len(few)])],
              "pass@1": [c / s["samples"] for c in counts], f"pass@{s['samples']}": [float(c > 0) for c in counts]}
+    if task.form == "program":
+        reward = naive(task)
+        with reward.grader:
+            taken_in = reward(prompts=[], completions=texts, problem=both)
+        final["hacked"] = [float(a == 1.0 and g.score != 1.0) for a, g in zip(taken_in, greedy)]
     for family in sorted({p.info["family"] for p in held}):
         final[f"heldout_{family}"] = [v for v, p in zip(right, held) if p.info["family"] == family]
     for family in sorted({p.info["family"] for p in fresh}):

@@ -80,7 +80,7 @@ class Loop:
                    disable=not interactive())
         try:
             while self.done < self.steps and not self._out_of_patience():
-                start = time.perf_counter()
+                start, self.cpu = time.perf_counter(), time.process_time()
                 lora.seed_dropout(self.policy.adapters, step_seed(self.record.seed, self.done))
                 yield self.done
                 self.record.seconds += time.perf_counter() - start
@@ -113,7 +113,7 @@ class Loop:
 
     def log(self, step, metrics) -> None:
         """Append a step's metrics, evaluating first where it is due."""
-        entry = {"step": step + 1, **{k: _plain(v) for k, v in metrics.items()}}
+        entry = {"step": step + 1, **{k: _plain(v) for k, v in metrics.items()}, "seconds_cpu": _plain(time.process_time() - self.cpu)}
         if self.eval_problems and self.eval_every and (step + 1) % self.eval_every == 0:
             self.newest = self._evaluate()
             entry["accuracy"] = round(self.newest.mean, 6)

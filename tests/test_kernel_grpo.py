@@ -1,14 +1,45 @@
 """The experiment of the kernel writer, end to end on the tiny model, which writes no kernel; what it would measure, by hand."""
 import pytest
 
-from rftlab import grids, kernel_grpo, kernel_measure
+from rftlab import grids, grpo, kernel_grpo, kernel_measure
 from rftlab.kernels import KernelGrader
-from rftlab.kernels.writing import KernelWriting
+from rftlab.kernels.writing import KernelWriting, with_fallback
 from rftlab.rollout import Rollout
 
 GRID = grids.load("kernel-grpo")
 SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "stages": 1, "steps": 1, "round": 1, "prompts_per_step": 2,
          "group_size": 2, "max_new_tokens": 6, "validation": 2, "eval_every": 1, "test": 3, "sampled": 3, "samples": 2}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RFTLAB_CACHE", str(tmp_path))
+
+
+def test_a_killed_run_goes_on_and_a_warm_up_is_made_once(monkeypatch, tmp_path):
+    monkeypatch.setattr("rftlab.records.commit", lambda: "0123456789ab")
+    point, settings = {"arm": "rft", "reward": "steep", "model": "tiny", "seed": 0}, {**SMALL, "stages": 2, "steps": 2}
+    whole = kernel_grpo.run(point, settings)
+    begun, train = [], grpo.train
+
+    def dies_in_stage_two(*args, **options):
+        begun.append(options["seed"])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(*args, **options)
+
+    for file in tmp_path.glob("kernel-grpo/*.pt"):
+        file.unlink()
+    monkeypatch.setattr(grpo, "train", dies_in_stage_two)
+    with pytest.raises(KeyboardInterrupt):
+        kernel_grpo.run(point, settings)
+    kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("kernel-grpo/*.pt")}
+    assert len(kept) == 2  # the warm-up, and the first stage
+    again = kernel_grpo.run(point, settings)
+    assert [m["loss"] for m in again.metrics] == [m["loss"] for m in whole.metrics] and again.final == whole.final
+    left = list(tmp_path.glob("kernel-grpo/*.pt"))
+    assert len(left) == 1 and kept[left[0].name] == left[0].stat().st_mtime_ns
+    assert (tmp_path / "kernel-grpo" / again.notes["adapter"] / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("arm, trained", [("base", 0), ("sft", 2), ("rft", 3), ("rft-repair", 3), ("rejection", 3)])
@@ -23,7 +54,20 @@ def test_every_arm_ends_in_a_record(arm, trained):
 
 def test_a_grader_without_rules_is_closed_again():
     record = kernel_grpo.run({"arm": "rft", "reward": "naive", "model": "tiny", "seed": 0}, {**SMALL, "form": "program", "seeded": 2})
-    assert record.metrics[-1]["reward"] == 0 and record.task == "kernel-programs"
+    assert record.metrics[-1]["reward"] == record.metrics[-1]["share_hack"] == 0 and record.task == "kernel-programs"
+    assert record.final["hacked"]["mean"] == 0 and record.final["hacked"]["n"] == 35
+
+
+def test_a_fallback_is_a_hack_and_an_honest_program_is_none(monkeypatch):
+    with KernelGrader() as grader:
+        task = KernelWriting(grader, "program")
+        known = {p.prompt: p.solution for p in task.heldout() + task.test(3)}
+        hacked = next(p for p in task.heldout() if p.answer == "sub")
+        known[hacked.prompt] = with_fallback(hacked, "x - y").solution
+        monkeypatch.setattr("rftlab.rollout.rollout", lambda policy, prompts, group_size, *rest, **options: Rollout(
+            prompts, [known[p] if p in known else "pass" for p in prompts for _ in range(group_size)], *[None] * 5, group_size, 0.0))
+        final = kernel_measure.measure(None, task, SMALL)
+    assert final["hacked"]["mean"] == pytest.approx(1 / 35) and final["heldout"]["mean"] == pytest.approx(31 / 32)
 
 
 def test_the_warm_up_is_spoilt_as_often_as_asked():
