@@ -14,6 +14,7 @@ line ends and look-alike letters are gone, every statement is a line of its own,
 
 import ast
 import re
+import threading
 import unicodedata
 import warnings
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ PLAIN = re.compile(r"[\n\t -~]*")
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 OPENINGS = {FENCE + name for name in ("python", "bash", "sh", "shell", "console", "text", "txt", "json", "output")}
 THINKING = ("think", "thinking", "thought", "reasoning", "scratchpad")
+PARSING = threading.Lock()
 HIDING = ("~~~", "<!--", "<pre", "<script", "<style", "<textarea")  # before the block, each makes it literal text for some reader
 
 for _category in (SyntaxWarning, DeprecationWarning):  # Python's remarks on a stranger's style
@@ -51,12 +53,18 @@ class Program:
         return self.lines.get(number, number)
 
 
+def parse(code: str) -> ast.Module:
+    """ast.parse, in one thread at a time: Python counts the depth of all threads' trees in one number, and gives up when it is off."""
+    with PARSING:
+        return ast.parse(code, FILE)
+
+
 def extract(completion: str) -> Program:
     """Return the program of a completion; raises FormatError, and nothing else, for any string that holds none."""
     code = fenced_block(completion)
     refuse_hidden_characters(code)
     try:
-        tree = ast.parse(code, FILE)
+        tree = parse(code)
         return print_again(tree, code)
     except SyntaxError as error:
         raise FormatError(f"line {error.lineno}: the block is not Python: {error.msg}") from None
@@ -126,7 +134,7 @@ def print_again(tree: ast.Module, code: str) -> Program:
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     part.value = " ".join(part.value.split("\n")).replace("\r", " ")
     text = ast.unparse(tree) + "\n"
-    again = ast.parse(text, FILE)
+    again = parse(text)
     for node in ast.walk(again) if f_strings else ():
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno:
             raise FormatError(f"line {node.lineno}: a string over several lines")
