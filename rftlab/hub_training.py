@@ -140,9 +140,10 @@ def _plainly(source, method, rank, seed, max_length):
 def dataset(problems, completions=False):
     """A `datasets.Dataset`: `prompt` as chat messages, `problem` for the verifier, `answer` for a reward that reads that column.
 
+    `problem` is kept as JSON: a table of Arrow's would refuse plain prompts among chats, and give each row the columns of all others.
     completions=True: `prompt` and `completion` only, for supervised training on the solutions.
     """
-    from datasets import Dataset
+    from datasets import Dataset, Features, Json, List, Value
 
     rows = []
     for one in problems:
@@ -150,7 +151,10 @@ def dataset(problems, completions=False):
         said = [{"role": "assistant", "content": one.solution or one.answer}]
         rows.append({"prompt": prompt, "completion": said} if completions else
                     {"prompt": prompt, "answer": one.answer, "problem": asdict(one)})
-    return Dataset.from_list(rows)
+    if completions:
+        return Dataset.from_list(rows)
+    text = Value("string")
+    return Dataset.from_list(rows, features=Features({"prompt": List({"role": text, "content": text}), "answer": text, "problem": Json()}))
 
 
 def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_step=8, group_size=8, max_new_tokens=32,

@@ -105,6 +105,26 @@ def test_async_and_several_rewards_and_metrics_of_ones_own(task, tmp_path):
     assert (first["step"], second["step"]) == (1, 2) and 0 < first["characters"] < 200
 
 
+def test_rows_of_several_formats_reach_the_verifier_as_they_are(tmp_path):
+    """A plain prompt, a chat with a system turn, and columns of several types, of which each row has its own."""
+    problems = rftlab.data.parse([
+        {"prompt": "What is 2 + 3?", "answer": "5", "unit": "m"},
+        {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "2 + 4?"}, {"role": "assistant", "content": "6"}],
+         "most": 3},
+        {"prompt": "What is 2 + 5?", "answer": "7", "unit": 9, "many": [{"x": 1}, "y"]}]).usable().problems
+    seen = {}
+
+    def look(completion, problem):
+        seen[problem.answer] = problem
+        return 0.0
+
+    task = rftlab.own_task.own_task(problems, look, test=[rftlab.data.Problem("other", "1")])
+    trainer = hub_training.grpo_trainer(hub_training.load("tiny", "lora", rank=4), rewards.verifier(task), problems, steps=1,
+                                        prompts_per_step=3, group_size=2, max_new_tokens=4, output=tmp_path)
+    trainer.train()
+    assert seen == {one.answer: one for one in problems} and seen["6"].info == problems[1].info
+
+
 def test_adapters_learn_and_only_they(task, tmp_path):
     policy = hub_training.load("tiny", "lora", seed=1)
     before = {name: value.clone() for name, value in policy.model.state_dict().items() if "lora_" not in name}
