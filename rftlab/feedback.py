@@ -1,6 +1,6 @@
 """What a served model got wrong becomes the next training set; and has the reward drifted since?
 
-    log(path, prompt, completion, answer=None, liked=None)     one line a served answer
+    log(path, prompt, completion, answer=None, liked=None, info=None)     one line a served answer
     next_examples(path, verify)                                the prompts to train on next, as rows that rftlab.data reads
     drift(path, verify, before)                                served rewards beside those of the evaluation
 """
@@ -14,10 +14,11 @@ from rftlab.own_task import OwnTask, normal
 from rftlab.tasks import Problem
 
 
-def log(path, prompt, completion, answer=None, liked=None) -> None:
-    """Append one served answer. answer: the right one, if it is known; liked: what the reader said, True, False or None."""
+def log(path, prompt, completion, answer=None, liked=None, info=None) -> None:
+    """Append one served answer. answer: the right one, if it is known; liked: what the reader said, True, False or None; info: what
+    else your reward reads, a problem's `.info`."""
     entry = {"time": round(time.time()), "prompt": prompt, "completion": completion}
-    entry |= {k: v for k, v in {"answer": answer, "liked": liked}.items() if v is not None}
+    entry |= {k: v for k, v in {"answer": answer, "liked": liked, "info": info or None}.items() if v is not None}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -39,7 +40,7 @@ def read(path) -> list[dict]:
 def rewards(entries, verify) -> list[float]:
     """The reward of each entry whose right answer is known, in order."""
     task = OwnTask("own", verify, (), ())
-    return [task.reward(e["completion"], Problem(e["prompt"], str(e["answer"]))) for e in entries if "answer" in e]
+    return [task.reward(e["completion"], Problem(e["prompt"], str(e["answer"]), info=e.get("info", {}))) for e in entries if "answer" in e]
 
 
 def next_examples(path, verify=None, known=()) -> tuple[list[dict], list[str]]:
@@ -57,7 +58,7 @@ def next_examples(path, verify=None, known=()) -> tuple[list[dict], list[str]]:
             continue
         seen.add(normal(entry["prompt"]))
         if "answer" in entry:
-            rows.append({"prompt": entry["prompt"], "answer": str(entry["answer"]), "source": "served"})
+            rows.append({**entry.get("info", {}), "prompt": entry["prompt"], "answer": str(entry["answer"]), "source": "served"})
         else:
             unanswered.append(entry["prompt"])
     data.parse(rows).usable()

@@ -197,6 +197,21 @@ def test_failures_become_the_next_training_set(tmp_path):
         feedback.read(path)
 
 
+def test_the_columns_that_a_reward_reads_are_kept(tmp_path):
+    def in_its_unit(completion, problem):
+        return float(completion == f"{problem.answer} {problem.info['unit']}")
+
+    path = tmp_path / "log.jsonl"
+    chat = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "How long?"}]
+    feedback.log(path, "How far?", "3 km", answer="3", info={"unit": "km"})
+    feedback.log(path, chat, "3 km", answer="3", liked=False, info={"unit": "h"})
+    rows, _ = feedback.next_examples(path, in_its_unit)
+    assert rows == [{"unit": "h", "prompt": chat, "answer": "3", "source": "served"}]
+    problem, = rftlab.data.parse(rows).usable().problems
+    assert problem.prompt == chat and problem.info["unit"] == "h"
+    assert feedback.rewards(feedback.read(path), in_its_unit) == [1.0, 0.0]
+
+
 def test_the_command_refuses_a_folder_without_a_model(tmp_path, capsys):
     from rftlab.__main__ import main
 
