@@ -1,5 +1,6 @@
 """TRL's trainers and ours do the same thing with the same completions; rewards, tasks and problems go in unchanged."""
 import asyncio
+import importlib.util
 import os
 import subprocess
 import sys
@@ -172,29 +173,59 @@ trainer = hub_training.grpo_trainer(policy, rewards.verifier(task), task.train(4
                                     max_new_tokens=16, lr=1e-9, output=sys.argv[1])
 trainer.train()
 print({name: trainer.state.log_history[0][name] for name in ("loss", "grad_norm", "reward", "completions/mean_length")})
+sft = hub_training.sft_trainer(policy, task.train(4), steps=1, prompts_per_step=4, lr=1e-9, output=sys.argv[1])
+sft.train()
+print({name: sft.state.log_history[0][name] for name in ("loss", "grad_norm")})
+from rftlab import deploy
+merged = rftlab.load_policy(str(deploy.merged(policy, sys.argv[1] + "/merged")), dtype="float32")
+ids, mask = policy.encode([p.prompt for p in task.test(3)])
+with torch.no_grad():
+    one, two, base = (p.model(input_ids=ids, attention_mask=mask).logits[mask.bool()] for p in (policy, merged, rftlab.load_policy("tiny")))
+print((one - two).abs().max().item() < 1e-3, (one - base).abs().max().item() > 0.1)
 """
+WITH_SMOLLM2 = """
+import sys, rftlab
+from rftlab import hub_training, rewards
+task = rftlab.load_task("arithmetic", level=1)
+policy = hub_training.load("smollm2", "lora", rank=4)
+trainer = hub_training.grpo_trainer(policy, rewards.brevity(8), task.train(2), steps=1, prompts_per_step=2, group_size=2, max_new_tokens=4,
+                                    output=sys.argv[1])
+trainer.train()
+print(policy.backend, trainer.state.log_history[0]["completions/mean_length"] > 0, policy.generate(["What is the capital of France?"], 8))
+"""
+
+
+def in_its_own_process(program, folder, kind):
+    """What the program printed, as lines. Skips where Unsloth is wanted and not installed."""
+    if kind == "unsloth" and importlib.util.find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed")
+    ran = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=900, cwd=folder,
+                         env={**os.environ, "RFTLAB_BACKEND": kind, "HF_HUB_OFFLINE": "1"})
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout.strip().splitlines()
 
 
 @pytest.mark.slow
 def test_unsloth_gives_the_same_numbers_as_plain_transformers_and_peft(tmp_path):
-    """The same adapters, the same draws: equal sizes, answers, rewards, loss and gradient norm. (Skipped where it is not installed.)"""
-    import importlib.metadata
-
-    try:
-        importlib.metadata.version("unsloth")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("unsloth is not installed")
-    said = {}
-    for kind in ("unsloth", "transformers"):
-        program = WITH_UNSLOTH if kind == "unsloth" else WITH_UNSLOTH.replace('== "unsloth"', '== "transformers"')
-        ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=900, cwd=tmp_path,
-                             env={**os.environ, "RFTLAB_BACKEND": kind, "HF_HUB_OFFLINE": "1"})
-        assert ran.returncode == 0, ran.stderr[-3000:]
-        said[kind] = ran.stdout.strip().splitlines()
-    size, numbers = said["unsloth"][-2], eval(said["unsloth"][-1], {})
-    assert size == said["transformers"][-2]
-    assert numbers == pytest.approx(eval(said["transformers"][-1], {}), rel=1e-4, abs=1e-6)
+    """The same adapters, the same draws: equal sizes, answers, rewards, loss and gradient norm, by GRPO and SFT; the merged weights answer
+    as the adapters do. (Skipped where it is not installed.)"""
+    said = {kind: in_its_own_process(WITH_UNSLOTH.replace('== "unsloth"', f'== "{kind}"'), tmp_path, kind)[-4:] for kind in ("unsloth", "transformers")}
+    (size, grpo_numbers, sft_numbers, merged), plain = said["unsloth"], said["transformers"]
+    assert size == plain[0]
+    assert eval(grpo_numbers, {}) == pytest.approx(eval(plain[1], {}), rel=1e-4, abs=1e-6)
+    assert eval(sft_numbers, {}) == pytest.approx(eval(plain[2], {}), rel=1e-4, abs=1e-6)
+    assert merged == plain[3] == "True True"
     assert not (tmp_path / "unsloth_compiled_cache").exists()
+
+
+@pytest.mark.slow
+def test_unsloth_trains_the_real_model_on_a_cpu(tmp_path):
+    try:
+        rftlab.models._source("smollm2")
+    except ValueError as error:
+        pytest.skip(str(error).splitlines()[0])
+    said = in_its_own_process(WITH_SMOLLM2, tmp_path, "unsloth")[-1]
+    assert said.startswith("unsloth True") and "Paris" in said
 
 
 def test_the_recorded_learning_curves_overlap():
