@@ -13,7 +13,7 @@ COURSE = ["00_start_here", "01_rl_basics", "02_grpo_from_scratch", "03_rewards_a
           "06_lora", "07_turbo_lora", "08_triton_kernels", "09_kernel_rewards", "10_kernel_grpo", "11_unsloth_workflow",
           "12_debugging_rft", "13_capstone", "A1_deck_errata"]
 WRITTEN = {"00_start_here", "01_rl_basics", "02_grpo_from_scratch", "04_rft_vs_sft", "06_lora", "07_turbo_lora", "08_triton_kernels", "09_kernel_rewards",
-           "11_unsloth_workflow", "A1_deck_errata"}
+           "10_kernel_grpo", "11_unsloth_workflow", "A1_deck_errata"}
 NOTEBOOKS = course_notebooks()
 CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("A")]
 APPENDICES = [path for path in NOTEBOOKS if path.stem.startswith("A")]
