@@ -6,6 +6,7 @@ import pytest
 
 import rftlab
 from notebook_cells import run_cells
+from rftlab import grids
 from rftlab.checks import unsloth_workflow as check
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -64,7 +65,7 @@ def test_wrong_alarms(answer, message):
 
 
 def test_the_example_files():
-    folder = rftlab.grids.folder().parent / "examples"
+    folder = grids.folder().parent / "examples"
     mine, held_out = (rftlab.data.load(folder / name).usable() for name in ("sums.jsonl", "sums-held-out.jsonl"))
     assert (len(mine.rows), len(held_out.rows)) == (20, 60)
     task = rftlab.load_task("arithmetic")
