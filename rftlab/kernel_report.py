@@ -154,6 +154,8 @@ def stood_still(runs, window=5) -> str:
         return ""
     (right, right_now), (wrong, wrong_now), (paid, paid_now) = (ends(v, window) for v in (by_stage["correct"], by_stage["wrong"], reward))
     said = f"reward {paid:.2f} -> {paid_now:.2f}, right {right:.2f} -> {right_now:.2f}, runs and is wrong {wrong:.2f} -> {wrong_now:.2f}: "
+    if right_now < right and wrong_now > wrong:
+        return said + "what was right was lost to the comfortable rung, kernels that run and are wrong"
     if paid_now <= paid:
         return said + "the reward did not rise"
     if right_now - right > max(0.0, wrong_now - wrong):

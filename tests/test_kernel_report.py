@@ -106,7 +106,8 @@ def test_rungs_by_hand():
 @pytest.mark.parametrize("right, wrong, said", [
     ((0.0, 0.1, 0.3, 0.5), (0.6, 0.6, 0.6, 0.5), "it rose by kernels that are right"),
     ((0.0, 0.0, 0.1, 0.1), (0.2, 0.5, 0.8, 0.9), "comfortable rung"),
-    ((0.2, 0.1, 0.1, 0.0), (0.8, 0.8, 0.8, 0.9), "the reward did not rise"),
+    ((0.2, 0.1, 0.1, 0.0), (0.7, 0.8, 0.8, 0.9), "what was right was lost to the comfortable rung"),
+    ((0.2, 0.1, 0.1, 0.0), (0.8, 0.7, 0.6, 0.6), "the reward did not rise"),
 ])
 def test_the_comfortable_rung_is_told_from_skill(right, wrong, said):
     assert said in kernel_report.stood_still([a_run(right=right, wrong=wrong)], window=2)
