@@ -101,3 +101,15 @@ def test_uneven_groups_are_refused(model):
     ids, prompt_mask, completions, mask = batch()
     with pytest.raises(ValueError, match="cannot be shared out evenly"):
         completion_log_probs(model, ids, prompt_mask, completions[:5], mask[:5])
+
+
+def test_padding_on_the_left_is_no_nan_while_gradients_flow(model):
+    """A padded row may look nowhere; what it computes is nobody's business, but it must be a number."""
+    ids, mask, *_ = batch()
+    with torch.no_grad():
+        expected = model(input_ids=ids, attention_mask=mask).logits
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], atol=1e-5, rtol=1e-5)
+    logits[mask.bool()].sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    model.zero_grad()
