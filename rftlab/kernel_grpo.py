@@ -146,9 +146,8 @@ def labelled(task, s) -> list:
 
 
 def prompts(task, s, seed) -> list:
-    """The 13 prompts and s["unlabelled"] composed functions, all without their solutions."""
-    families = s["families"] or None
-    fresh = task.fresh(s["unlabelled"], "train", seed, families) if s["unlabelled"] else []
+    """The 13 prompts and s["unlabelled"] composed functions of at most s["operations"] (0: any), all without their solutions."""
+    fresh = task.fresh(s["unlabelled"], "train", seed, s["families"] or None, s["operations"] or None) if s["unlabelled"] else []
     return [replace(p, solution="") for p in (task.labelled() if s["labelled"] else []) + fresh]
 
 

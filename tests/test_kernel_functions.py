@@ -34,6 +34,20 @@ def test_families_come_in_turn(drawn):
     assert {t.family for t in functions.draw(4, "test", families=("reduction",))} == {"reduction"}
 
 
+@pytest.mark.parametrize("source, count", [
+    ("def fused(x):\n    return x * 0.5\n", 1), ("def fused(x, y):\n    return torch.relu(x + y)\n", 2),
+    ("def fused(x, y):\n    return torch.maximum(x, y).sum(dim=-1)\n", 2), ("def fused(x):\n    return -x * -0.5\n", 2),
+    ("def fused(x):\n    return torch.where(x > 0, x, 0.1 * x)\n", 3), ("def fused(x):\n    return x\n", 0)])
+def test_operations_are_counted(source, count):
+    assert functions.operations(source) == count
+
+
+def test_simple_functions_can_be_asked_for(drawn):
+    simple = functions.draw(40, "train", 0, most=2)
+    assert max(functions.operations(t.source) for t in simple) == 2 < max(functions.operations(t.source) for t in drawn["train"])
+    assert {t.family for t in simple} == set(functions.FAMILIES)
+
+
 def test_fingerprints_say_what_is_computed():
     one, other = (functions._compiled(f"def fused(x, y):\n    return {text}\n") for text in ("x + y * 2.0", "2.0 * y + x"))
     third = functions._compiled("def fused(x, y):\n    return x + y * 2.1\n")

@@ -7,7 +7,7 @@ from rftlab.kernels.writing import KernelWriting, with_fallback
 from rftlab.rollout import Rollout
 
 GRID = grids.load("kernel-grpo")
-SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "stages": 1, "steps": 1, "round": 1, "prompts_per_step": 2,
+SMALL = {**GRID.settings_of(GRID.points[0]), "rank": 2, "passes": 1, "unlabelled": 3, "stages": 1, "steps": 1, "lr": 1e-4, "round": 1, "prompts_per_step": 2,
          "group_size": 2, "max_new_tokens": 6, "validation": 2, "eval_every": 1, "test": 3, "sampled": 3, "samples": 2}
 
 

@@ -4,6 +4,7 @@ A function is an expression of one to three tensors, built from element-wise ope
 "reduction" each row of it is then summed, averaged, or searched for its maximum. Split by what a function computes, not by
 its text: `x + y` and `y + x` are never on different sides, and nothing here computes what one of the course's tasks does.
 """
+import ast
 import functools
 import hashlib
 import random
@@ -77,10 +78,10 @@ def fused({names}):
 """
 
 
-def draw(n: int, split: str = "train", seed: int = 0, families=FAMILIES) -> list[KernelTask]:
+def draw(n: int, split: str = "train", seed: int = 0, families=FAMILIES, most: int | None = None) -> list[KernelTask]:
     """n different tasks of the split "train", "validation" or "test", the families in turn; a smaller n gives the first of them.
 
-    Raises ValueError for an unknown family or split, and when so many different ones were not found.
+    most: only functions of so many operations, or fewer, for a model that solves no others yet. Raises ValueError for an unknown family or split, and when so many different ones were not found.
     """
     unknown = set(families) - set(FAMILIES)
     if unknown or not families or split not in ("train", "validation", "test"):
@@ -92,6 +93,8 @@ def draw(n: int, split: str = "train", seed: int = 0, families=FAMILIES) -> list
             raise ValueError(f"found only {len(found)} of {n} different {split} functions; ask for fewer, or for more families")
         family = families[len(found) % len(families)]
         source, kernel = _compose(rng, family)
+        if most is not None and operations(source) > most:
+            continue
         computes = fingerprint(_compiled(source), source.split("(")[1].split(")")[0].count(",") + 1)
         if computes and computes not in found and computes not in taken() and split_of(computes) == split:
             try:
@@ -111,6 +114,13 @@ def task(source: str, kernel: str = "", family: str = "element-wise") -> KernelT
     shapes = [[shape] * parameters for shape in (ROWS if family == "reduction" else FLAT)]
     name = "fused-" + hashlib.blake2b(source.encode(), digest_size=5).hexdigest()
     return KernelTask(name, function, shapes, entry=ENTRY, source=source, family=family, kernel=kernel)
+
+
+def operations(source: str) -> int:
+    """How many operators and calls a function's text has: 2 for `torch.relu(x + y)`, a number's own minus not counted."""
+    kinds = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
+    negative = sum(isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) for node in ast.walk(ast.parse(source)))
+    return sum(isinstance(node, kinds) for node in ast.walk(ast.parse(source))) - negative
 
 
 def fingerprint(function, parameters: int) -> str | None:

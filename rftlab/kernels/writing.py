@@ -42,11 +42,11 @@ class KernelWriting:
     def heldout(self) -> list[Problem]:
         return [self.problem(t) for t in load_kernel_tasks("heldout")]
 
-    def fresh(self, n: int, split: str = "train", seed: int = 0, families=None) -> list[Problem]:
-        """n composed functions; their solutions are there for tests, and no arm but SFT on solutions may look at them."""
+    def fresh(self, n: int, split: str = "train", seed: int = 0, families=None, most: int | None = None) -> list[Problem]:
+        """n composed functions of at most `most` operations; their solutions are there for tests, and no arm but SFT on solutions may look at them."""
         from rftlab.kernels import functions
 
-        return [self.problem(t) for t in functions.draw(n, split, seed, families or functions.FAMILIES)]
+        return [self.problem(t) for t in functions.draw(n, split, seed, families or functions.FAMILIES, most)]
 
     def train(self, n: int, seed: int = 0) -> list[Problem]:
         return self.fresh(n, "train", seed)
