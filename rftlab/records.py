@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-TIMES = ("seconds_rollout", "seconds_reward", "seconds_update", "tokens_per_second")  # differ from run to run
+TIMES = ("seconds_cpu", "seconds_rollout", "seconds_reward", "seconds_update", "tokens_per_second")  # differ from run to run
 
 
 def results_folder() -> Path:
