@@ -34,19 +34,20 @@ def progress(folder=None) -> dict[str, tuple[int, int]]:
 def by_recipe(runs) -> dict[str, list]:
     """Runs that differ in nothing but their seed, together; the trained ones first, shorter warm-ups before longer ones."""
     found = {}
-    for run in sorted(runs, key=lambda r: (r.arm == "base", r.config["passes"], r.arm, r.config["reward"], r.seed)):
+    for run in sorted(runs, key=lambda r: (r.arm == "base", r.config["passes"], r.arm, recipe(r), r.seed)):
         found.setdefault(recipe(run), []).append(run)
     return found
 
 
 def recipe(run) -> str:
-    """What was done, in words: "12 passes, then GRPO paid by ladder"."""
+    """What was done, in words: "12 passes, then GRPO paid by ladder at 5e-05"; the rate is that of GRPO."""
     if run.arm == "base":
         return "no training"
     then = {"sft": "", "rft": ", then GRPO", "rft-repair": ", then GRPO with second turns", "rejection": ", then rejection sampling"}[run.arm]
-    paid = f" paid by {run.config['reward']}" if run.arm.startswith("rft") else ""
+    paid = f" paid by {run.config['reward']} at {run.config['lr']:g}" if run.arm.startswith("rft") else ""
+    simple = f", at most {run.config['operations']} operations" if run.config.get("operations") else ""
     cheats = f", {run.config['seeded']} examples cheat" if run.config.get("seeded") else ""
-    return f"{run.config['passes']} passes{then}{paid}{cheats}"
+    return f"{run.config['passes']} passes{then}{paid}{simple}{cheats}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def a_run(before=0.10, after=0.60, seed=0, reward="ladder", right=(0.0, 0.1, 0.2
     for name, value in (("accuracy_before", before), ("accuracy", after), ("accuracy_reduction_before", 0.0), ("accuracy_reduction", after),
                         ("pass@4_before", 0.2), ("pass@4", 0.4)):
         final[name] = evaluate.wilson(round(value * n), n).to_dict()
-    settings = {"passes": 12, "reward": reward, "samples": 4, "max_new_tokens": 128, **config}
+    settings = {"passes": 12, "reward": reward, "samples": 4, "max_new_tokens": 128, "lr": 4e-4, **config}
     return RunRecord("kernel-grpo", arm, "kernels", "smollm2", 13, seed, settings, metrics=metrics, final=final)
 
 
@@ -42,11 +42,12 @@ def test_progress_counts_the_files_of_the_grid(tmp_path):
 
 
 def test_runs_of_one_recipe_come_together_in_the_order_of_their_seeds():
-    runs = [a_run(seed=1), a_run(seed=0), a_run(reward="steep", passes=24), a_run(arm="base", passes=0), a_run(arm="sft", passes=7), a_run(seeded=3)]
-    found = kernel_report.by_recipe(runs)
-    assert list(found) == ["7 passes", "12 passes, then GRPO paid by ladder", "12 passes, then GRPO paid by ladder, 3 examples cheat",
-                           "24 passes, then GRPO paid by steep", "no training"]
-    assert [run.seed for run in found["12 passes, then GRPO paid by ladder"]] == [0, 1]
+    runs = [a_run(seed=1), a_run(seed=0), a_run(reward="steep", passes=24), a_run(arm="base", passes=0), a_run(arm="sft", passes=7), a_run(seeded=3),
+            a_run(lr=5e-5, operations=2)]
+    tutorial, found = "12 passes, then GRPO paid by ladder at 0.0004", kernel_report.by_recipe(runs)
+    assert list(found) == ["7 passes", tutorial, f"{tutorial}, 3 examples cheat", "12 passes, then GRPO paid by ladder at 5e-05, at most 2 operations",
+                           "24 passes, then GRPO paid by steep at 0.0004", "no training"]
+    assert [run.seed for run in found[tutorial]] == [0, 1]
 
 
 def test_one_seed_has_the_interval_of_its_evaluation():
