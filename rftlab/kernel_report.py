@@ -155,7 +155,7 @@ def stood_still(runs, window=5) -> str:
         return ""
     (right, right_now), (wrong, wrong_now), (paid, paid_now) = (ends(v, window) for v in (by_stage["correct"], by_stage["wrong"], reward))
     said = f"reward {paid:.2f} -> {paid_now:.2f}, right {right:.2f} -> {right_now:.2f}, runs and is wrong {wrong:.2f} -> {wrong_now:.2f}: "
-    if right_now < right and wrong_now > wrong:
+    if right_now <= right / 2 and right > 0 and wrong_now > wrong:  # less than half lost may be chance, between so few steps
         return said + "what was right was lost to the comfortable rung, kernels that run and are wrong"
     if paid_now <= paid:
         return said + "the reward did not rise"

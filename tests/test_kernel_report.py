@@ -108,6 +108,7 @@ def test_rungs_by_hand():
     ((0.0, 0.1, 0.3, 0.5), (0.6, 0.6, 0.6, 0.5), "it rose by kernels that are right"),
     ((0.0, 0.0, 0.1, 0.1), (0.2, 0.5, 0.8, 0.9), "comfortable rung"),
     ((0.2, 0.1, 0.1, 0.0), (0.7, 0.8, 0.8, 0.9), "what was right was lost to the comfortable rung"),
+    ((0.2, 0.2, 0.1, 0.2), (0.6, 0.6, 0.7, 0.6), "the reward did not rise"),
     ((0.2, 0.1, 0.1, 0.0), (0.8, 0.7, 0.6, 0.6), "the reward did not rise"),
 ])
 def test_the_comfortable_rung_is_told_from_skill(right, wrong, said):
