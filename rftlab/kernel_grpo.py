@@ -17,16 +17,18 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import time
 from dataclasses import replace
 
 from rftlab import records
-from rftlab.kernel_measure import measure, samples
+from rftlab.kernel_measure import measure, samples, unseen
 
 SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct", "share_hack")
 KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "kl", "length", "loss", "grad_norm", *SHARES,
         "seconds_rollout", "seconds_reward", "seconds_update")
+EXAMPLES_SEED = 1000  # no run draws its prompts from it
 FALLBACKS = {"add": "x + y", "mul": "x * y", "relu": "torch.relu(x)", "sigmoid": "torch.sigmoid(x)", "row_sum": "x.sum(dim=-1)"}
 
 
@@ -66,9 +68,11 @@ def warm_up(policy, task, s, seed) -> list[dict]:
     """SFT on the 13 labelled tasks; returns its metrics."""
     from rftlab import sft
 
+    steps = s["passes"] * math.ceil(13 / s["sft_batch"])
+    checkpoint = _checkpoint(s, "model", "form", "rank", "examples", "operations", "passes", "sft_batch", "sft_lr", "seeded", "seed")
     return _phase("sft", 0, lambda **kw: sft.train(
-        policy, task, labelled(task, s), steps=2 * s["passes"], prompts_per_step=7, seed=seed, lr=s["sft_lr"], target="solution",
-        prompts_per_pass=2, checkpoint=_checkpoint(s, "model", "form", "rank", "passes", "sft_lr", "seeded", "seed"), **kw))
+        policy, task, labelled(task, s), steps=steps, prompts_per_step=s["sft_batch"], seed=seed, lr=s["sft_lr"], target="solution",
+        prompts_per_pass=2, checkpoint=checkpoint, **kw))
 
 
 def rft(policy, task, s, point, done, problems=None) -> list[dict]:
@@ -76,7 +80,8 @@ def rft(policy, task, s, point, done, problems=None) -> list[dict]:
     from rftlab import advantages, grpo
     from rftlab.kernels.writing import naive, paid
 
-    advantage = functools.partial(advantages.most_different, keep=s["keep"]) if s["keep"] else advantages.group_relative
+    chosen = functools.partial(advantages.most_different, keep=s["keep"]) if s["keep"] else advantages.group_relative
+    advantage = functools.partial(chosen, normalize_std=s["normalize_std"])
     every, metrics = problems or prompts(task, s, point["seed"]), []
     if s["stages"] > 1:
         every = sorted(every, key=lambda p: len(p.prompt))
@@ -90,7 +95,7 @@ def rft(policy, task, s, point, done, problems=None) -> list[dict]:
                 policy, task, every[:len(every) * stage // s["stages"]], steps=s["steps"] // s["stages"], seed=point["seed"] + stage - 1,
                 lr=s["lr"], reward_fn=reward, prompts_per_step=s["prompts_per_step"], group_size=s["group_size"],
                 max_new_tokens=s["max_new_tokens"], temperature=s["temperature"], stop=task.stop(policy), kl_coef=s["kl_coef"],
-                advantage_fn=advantage, prompts_per_pass=2, eval_problems=task.validation(s["validation"]), eval_every=s["eval_every"],
+                advantage_fn=advantage, prompts_per_pass=2, eval_problems=unseen(task, s, "validation"), eval_every=s["eval_every"],
                 checkpoint=checkpoint, **kw))
     for stage in range(1, s["stages"] + 1):
         _checkpoint({**s, "stage": stage}, *s, "stage").unlink(missing_ok=True)
@@ -138,9 +143,12 @@ ARMS = {"sft": sft_alone, "rft": rft, "rft-repair": rft_repair, "rejection": rej
 
 
 def labelled(task, s) -> list:
-    """The 13 with their kernels, the first s["seeded"] of FALLBACKS spoilt: a kernel that is launched and ignored."""
+    """13 tasks with their kernels. s["examples"] = "course": the course's, of all families, the first s["seeded"] of FALLBACKS spoilt
+    (a kernel that is launched and ignored); "composed": the same 13 composed functions in every run."""
     from rftlab.kernels.writing import with_fallback
 
+    if s["examples"] == "composed":
+        return task.fresh(13, "train", EXAMPLES_SEED, s["families"] or None, s["operations"] or None)
     spoilt = list(FALLBACKS)[:s["seeded"]]
     return [with_fallback(p, FALLBACKS[p.answer]) if p.answer in spoilt else p for p in task.labelled()]
 
@@ -148,7 +156,7 @@ def labelled(task, s) -> list:
 def prompts(task, s, seed) -> list:
     """The 13 prompts and s["unlabelled"] composed functions of at most s["operations"] (0: any), all without their solutions."""
     fresh = task.fresh(s["unlabelled"], "train", seed, s["families"] or None, s["operations"] or None) if s["unlabelled"] else []
-    return [replace(p, solution="") for p in (task.labelled() if s["labelled"] else []) + fresh]
+    return [replace(p, solution="") for p in (labelled(task, {**s, "seeded": 0}) if s["labelled"] else []) + fresh]
 
 
 def _phase(name, done, train) -> list[dict]:

@@ -1,8 +1,23 @@
 """What a kernel writer can do: greedy and sampled, by family, with a second turn, and what it writes.
 
-On tasks that nobody trained on: the course's 32 held-out ones (`heldout`) and freshly composed functions (`accuracy`).
+On tasks that nobody trained on: the course's 32 held-out ones (`heldout`) and freshly composed functions, those of as many
+operations as the prompts have (`accuracy`) and those of more (`larger`).
 """
 SAMPLED = ("sub", "lerp", "swiglu", "row_max", "softplus")  # held-out tasks whose answers are kept as text
+
+
+def unseen(task, s, split) -> list:
+    """s[split] composed functions of "validation" or "test", of at most s["operations"] operations (0: any)."""
+    return task.fresh(s[split], split, most=s["operations"] or None)
+
+
+def larger(task, s) -> list:
+    """The first s["larger"] composed test functions of more operations than any of the prompts."""
+    from rftlab.kernels import functions
+
+    if not s["operations"]:
+        return []
+    return [p for p in task.test(3 * s["larger"]) if functions.operations(task.tasks[p.answer].source) > s["operations"]][:s["larger"]]
 
 
 def measure(policy, task, s) -> dict:
@@ -17,16 +32,16 @@ def measure(policy, task, s) -> dict:
     from rftlab.kernels.writing import naive
     from rftlab.rollout import rollout
 
-    held, fresh, stop = task.heldout(), task.test(s["test"]), task.stop(policy)
+    held, fresh, more, stop = task.heldout(), unseen(task, s, "test"), larger(task, s), task.stop(policy)
     both, few = held + fresh, fresh[:s["sampled"]]
 
     def answers(problems):
-        return problems and rollout(policy, [p.prompt for p in problems], 1, s["max_new_tokens"], 0.0, max_rows=64, stop=stop).texts
+        return problems and rollout(policy, [p.prompt for p in problems], 1, s["test_tokens"], 0.0, max_rows=64, stop=stop).texts
 
     texts = answers(both)
     greedy = task.grades(texts, both)
     right = [float(g.score == 1.0) for g in greedy]
-    r = rollout(policy, [p.prompt for p in few], s["samples"], s["max_new_tokens"], s["temperature"], seed=12345, max_rows=64, stop=stop)
+    r = rollout(policy, [p.prompt for p in few], s["samples"], s["test_tokens"], s["temperature"], seed=12345, max_rows=64, stop=stop)
     repeated = [p for p in few for _ in range(s["samples"])]
     sampled = [float(g.score == 1.0) for g in task.grades(r.texts, repeated, seed=1)]
     counts = [int(sum(sampled[i:i + s["samples"]])) for i in range(0, len(sampled), s["samples"])]
@@ -38,6 +53,8 @@ def measure(policy, task, s) -> dict:
              "repaired": [mended.get(i, 1.0) for i in range(len(few))],
              "second_try": [max(one, sampled[i * s["samples"]]) for i, one in enumerate(now[:len(few)])],
              "pass@1": [c / s["samples"] for c in counts], f"pass@{s['samples']}": [float(c > 0) for c in counts]}
+    if more:
+        final["larger"] = [float(g.score == 1.0) for g in task.grades(answers(more), more)]
     if task.form == "program":
         reward = naive(task)
         with reward.grader:
@@ -53,6 +70,6 @@ def measure(policy, task, s) -> dict:
 def samples(policy, task, s) -> list[dict]:
     """What it writes for some held-out tasks: [{task, text, stage, reason}]."""
     chosen = [p for p in task.heldout() if p.answer in SAMPLED]
-    texts = policy.generate([p.prompt for p in chosen], s["max_new_tokens"])
+    texts = policy.generate([p.prompt for p in chosen], s["test_tokens"])
     return [{"task": p.answer, "text": text, "stage": g.stage, "reason": (g.reasons or [""])[0]}
             for p, text, g in zip(chosen, texts, task.grades(texts, chosen))]

@@ -72,9 +72,9 @@ def test_a_fallback_is_a_hack_and_an_honest_program_is_none(monkeypatch):
 
 def test_the_warm_up_is_spoilt_as_often_as_asked():
     task = KernelWriting(KernelGrader(), "program")
-    spoilt = [p.answer for p, clean in zip(kernel_grpo.labelled(task, {"seeded": 3}), task.labelled()) if p.solution != clean.solution]
+    spoilt = [p.answer for p, clean in zip(kernel_grpo.labelled(task, {**SMALL, "seeded": 3}), task.labelled()) if p.solution != clean.solution]
     assert sorted(spoilt) == sorted(list(kernel_grpo.FALLBACKS)[:3])
-    assert [p.solution for p in kernel_grpo.labelled(task, {"seeded": 0})] == [p.solution for p in task.labelled()]
+    assert [p.solution for p in kernel_grpo.labelled(task, {**SMALL, "seeded": 0})] == [p.solution for p in task.labelled()]
     assert {p.solution for p in kernel_grpo.prompts(task, SMALL, 0)} == {""} and len(kernel_grpo.prompts(task, SMALL, 0)) == 16
 
 
