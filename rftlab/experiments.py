@@ -103,12 +103,13 @@ def check(name, count=4, draw_seed=None, results=None, **axes) -> bool:
 
     A new run counts as inside when its accuracy lies within the 95 % interval that the record itself gives, or within the
     prediction interval of the cell: mean +- t s sqrt(1 + 1/n) over all recorded seeds, at 95 % for all `count` together.
-    axes: as in `run`, the points to draw from. ValueError when none of them has a record.
+    axes: as in `run`, the points to draw from; without any, those that the grid file names for it, or all. ValueError when
+    none of them has a record.
     """
     grid = load(name)
     if count < 1:
         raise ValueError(f"a check of {count} runs checks nothing; expected at least 1")
-    recorded = [p for p in grid.select(**axes) if grid.path(p, results).is_file()]
+    recorded = [p for p in grid.select(**(axes if any(axes.values()) else grid.check)) if grid.path(p, results).is_file()]
     if not recorded:
         raise ValueError(f"{grid.name} has no such record to check; make some with `python -m rftlab experiment {grid.name}`")
     drawn = random.Random(draw_seed).sample(recorded, min(count, len(recorded)))

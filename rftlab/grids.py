@@ -11,6 +11,8 @@ data/experiments/<name>.toml says what is run:
     [[settings]]                        # for the points that match `where`; a later table overrides an earlier one
     where = {arm = "rft"}
     lr = 3e-4
+
+A line `check = {arm = ["base"]}` before the tables says which points `--check` draws from when it is not told.
 """
 import importlib.util
 import itertools
@@ -30,6 +32,7 @@ class Grid:
     file: str
     points: list
     settings: list = field(default_factory=list)
+    check: dict = field(default_factory=dict)
 
     def settings_of(self, point: dict) -> dict:
         """Everything that the [[settings]] tables say about this point."""
@@ -70,7 +73,7 @@ def load(name) -> Grid:
     try:
         data = tomllib.loads(path.read_text())
         points = [point for table in data["grid"] for point in _combinations(table)]
-        grid = Grid(path.stem, data["run"], data["file"], points, data.get("settings", []))
+        grid = Grid(path.stem, data["run"], data["file"], points, data.get("settings", []), data.get("check", {}))
         files = [grid.path(p).name for p in points]
         idle = [table for table in grid.settings if not any(_matches(table["where"], p) for p in points)]
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -83,6 +86,7 @@ def load(name) -> Grid:
     if len(set(files)) < len(files):
         twice = next(f for f in files if files.count(f) > 1)
         raise ValueError(f"{path}: two points share the record {twice}; name every axis that varies in `file`")
+    grid.select(**grid.check)
     if idle:
         raise ValueError(f"{path}: the settings where {idle[0]['where']} are for no point of the grid; is an axis or a value misspelt?")
     return grid

@@ -284,6 +284,17 @@ def test_check_runs_a_slice_again_and_writes_nothing(recorded, capsys):
     assert {p: p.read_bytes() for p in (folder / "small").rglob("*")} == before
 
 
+def test_check_repeats_what_the_grid_file_names_for_it(recorded, capsys):
+    folder, path = recorded
+    path.write_text("check = {seed = [3]}\n" + path.read_text())
+    assert experiments.check(path, results=folder) is True
+    assert experiments.check(path, results=folder, seed=[1], arm=None) is True  # unless one says otherwise
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("inside")] == ["ok-n10-seed3", "ok-n10-seed1"]
+    path.write_text(path.read_text().replace("{seed = [3]}", "{seed = [9]}"))
+    with pytest.raises(ValueError, match="no seed 9 in experiment small"):
+        experiments.check(path, results=folder)
+
+
 @pytest.mark.parametrize("accuracy, inside", [(0.401, True), (0.599, True), (0.3, False), (0.7, False)])
 def test_check_tells_inside_from_outside(recorded, capsys, accuracy, inside):
     folder, path = recorded
