@@ -28,8 +28,8 @@ from rftlab.kernel_measure import measure, samples, unseen
 SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct", "share_hack")
 KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "kl", "length", "loss", "grad_norm", *SHARES,
         "seconds_rollout", "seconds_reward", "seconds_update")
+WARM_UP = ("model", "form", "rank", "examples", "operations", "families", "passes", "sft_batch", "sft_lr", "seeded", "seed")
 EXAMPLES_SEED = 1000  # no run draws its prompts from it
-FALLBACKS = {"add": "x + y", "mul": "x * y", "relu": "torch.relu(x)", "sigmoid": "torch.sigmoid(x)", "row_sum": "x.sum(dim=-1)"}
 
 
 def run(point, settings) -> records.RunRecord:
@@ -44,11 +44,11 @@ def run(point, settings) -> records.RunRecord:
         task = KernelWriting(grader, s["form"])
         record = records.new("kernel-grpo", point["arm"], task.name, policy.name, 13, point["seed"], s)
         started, metrics, texts = time.perf_counter(), [], {}
-        if point["arm"] not in ("base", "sft"):
+        if warm := point["arm"] not in ("base", "sft"):
             metrics += warm_up(policy, task, s, point["seed"])
         if point["arm"] != "base":
-            record.final.update({f"{k}_before": v for k, v in measure(policy, task, s).items()})
-            texts["before"] = samples(policy, task, s)
+            final, texts["before"] = before(policy, task, s if warm else {**s, "passes": 0})
+            record.final.update({f"{k}_before": v for k, v in final.items()})
             metrics += ARMS[point["arm"]](policy, task, s, point, len(metrics))
         record.seconds = sum(m["seconds"] for m in metrics)
         record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in metrics]
@@ -60,6 +60,17 @@ def run(point, settings) -> records.RunRecord:
     return record
 
 
+def before(policy, task, s) -> list:
+    """[measures, samples] of the policy before the arm's own training, made once for all runs that have them in common."""
+    path = _checkpoint(s, *WARM_UP, "test", "larger", "sampled", "samples", "test_tokens", "temperature").with_suffix(".json")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps([measure(policy, task, s), samples(policy, task, s)]))
+        partial.replace(path)
+    return json.loads(path.read_text())
+
+
 def sft_alone(policy, task, s, point, done) -> list[dict]:
     return warm_up(policy, task, s, point["seed"])
 
@@ -69,10 +80,9 @@ def warm_up(policy, task, s, seed) -> list[dict]:
     from rftlab import sft
 
     steps = s["passes"] * math.ceil(13 / s["sft_batch"])
-    checkpoint = _checkpoint(s, "model", "form", "rank", "examples", "operations", "passes", "sft_batch", "sft_lr", "seeded", "seed")
     return _phase("sft", 0, lambda **kw: sft.train(
         policy, task, labelled(task, s), steps=steps, prompts_per_step=s["sft_batch"], seed=seed, lr=s["sft_lr"], target="solution",
-        prompts_per_pass=2, checkpoint=checkpoint, **kw))
+        prompts_per_pass=2, checkpoint=_checkpoint(s, *WARM_UP), **kw))
 
 
 def rft(policy, task, s, point, done, problems=None) -> list[dict]:
@@ -143,14 +153,15 @@ ARMS = {"sft": sft_alone, "rft": rft, "rft-repair": rft_repair, "rejection": rej
 
 
 def labelled(task, s) -> list:
-    """13 tasks with their kernels. s["examples"] = "course": the course's, of all families, the first s["seeded"] of FALLBACKS spoilt
-    (a kernel that is launched and ignored); "composed": the same 13 composed functions in every run."""
+    """13 tasks with their kernels: the course's, of all families, or with s["examples"] = "composed" the same 13 composed functions in
+    every run. The first s["seeded"] of them are spoilt: a kernel that is launched, and ignored in favour of PyTorch's own result."""
     from rftlab.kernels.writing import with_fallback
 
+    thirteen = task.labelled()
     if s["examples"] == "composed":
-        return task.fresh(13, "train", EXAMPLES_SEED, s["families"] or None, s["operations"] or None)
-    spoilt = list(FALLBACKS)[:s["seeded"]]
-    return [with_fallback(p, FALLBACKS[p.answer]) if p.answer in spoilt else p for p in task.labelled()]
+        thirteen = task.fresh(13, "train", EXAMPLES_SEED, s["families"] or None, s["operations"] or None)
+    own = [task.tasks[p.answer].source.split("return ")[1].strip() for p in thirteen[:s["seeded"]]]
+    return [with_fallback(p, expression) for p, expression in zip(thirteen, own)] + thirteen[len(own):]
 
 
 def prompts(task, s, seed) -> list:

@@ -2,8 +2,8 @@
 import pytest
 
 from rftlab import grids, grpo, kernel_grpo, kernel_measure
-from rftlab.kernels import KernelGrader
-from rftlab.kernels.writing import KernelWriting, with_fallback
+from rftlab.kernels import KernelGrader, functions
+from rftlab.kernels.writing import KernelWriting, naive, with_fallback
 from rftlab.rollout import Rollout
 
 GRID = grids.load("kernel-grpo")
@@ -70,12 +70,29 @@ def test_a_fallback_is_a_hack_and_an_honest_program_is_none(monkeypatch):
     assert final["hacked"]["mean"] == pytest.approx(1 / 35) and final["heldout"]["mean"] == pytest.approx(31 / 32)
 
 
-def test_the_warm_up_is_spoilt_as_often_as_asked():
-    task = KernelWriting(KernelGrader(), "program")
-    spoilt = [p.answer for p, clean in zip(kernel_grpo.labelled(task, {**SMALL, "seeded": 3}), task.labelled()) if p.solution != clean.solution]
-    assert sorted(spoilt) == sorted(list(kernel_grpo.FALLBACKS)[:3])
-    assert [p.solution for p in kernel_grpo.labelled(task, {**SMALL, "seeded": 0})] == [p.solution for p in task.labelled()]
-    assert {p.solution for p in kernel_grpo.prompts(task, SMALL, 0)} == {""} and len(kernel_grpo.prompts(task, SMALL, 0)) == 16
+@pytest.mark.parametrize("examples", ["course", "composed"])
+def test_the_warm_up_is_spoilt_as_often_as_asked(examples):
+    """Spoilt examples are hacks: paid by a grader without rules, and not by ours."""
+    with KernelGrader() as grader:
+        task = KernelWriting(grader, "program")
+        s = {**SMALL, "examples": examples, "operations": 2}
+        clean, spoilt = (kernel_grpo.labelled(task, {**s, "seeded": n}) for n in (0, 3))
+        assert len(clean) == 13 and [a.solution != b.solution for a, b in zip(clean, spoilt)] == [True] * 3 + [False] * 10
+        asked = {"prompts": [], "completions": [p.solution for p in spoilt], "problem": spoilt}
+        with (reward := naive(task)).grader:
+            assert reward(**asked) == [1.0] * 13
+        assert [g.score == 1.0 for g in task.grades(asked["completions"], spoilt)] == [False] * 3 + [True] * 10
+        assert [p.answer for p in kernel_grpo.prompts(task, {**s, "seeded": 3}, 0)[:13]] == [p.answer for p in clean]
+        assert {p.solution for p in kernel_grpo.prompts(task, s, 0)} == {""} and len(kernel_grpo.prompts(task, s, 0)) == 16
+
+
+def test_functions_of_the_kind_that_is_practised_and_larger_ones():
+    task = KernelWriting(None)
+    s = {**SMALL, "operations": 2, "larger": 5}
+    sizes = [[functions.operations(task.tasks[p.answer].source) for p in drawn]
+             for drawn in (kernel_measure.unseen(task, s, "test"), kernel_measure.larger(task, s), kernel_grpo.labelled(task, {**s, "examples": "composed"}))]
+    assert [len(of) for of in sizes] == [3, 5, 13] and max(sizes[0] + sizes[2]) == 2 and min(sizes[1]) == 3
+    assert kernel_measure.larger(task, SMALL) == [] and [p.answer for p in kernel_measure.unseen(task, SMALL, "test")] == [p.answer for p in task.test(3)]
 
 
 def test_second_turns_and_second_tries_by_hand(monkeypatch):
