@@ -34,11 +34,12 @@ def draw_climb(recipes, ax=None, title=None):
         shade, mark = drawing.PALETTE[i % len(drawing.PALETTE)], "osD^v"[i % 5]
         for run in runs if len(runs) > 1 else ():
             ax.plot(*curve([run], "accuracy"), color=shade, linewidth=0.7, alpha=0.5)
-        ax.plot(steps, values, color=shade, marker=mark, markersize=4)
+        ax.plot(steps, values, color=shade, marker=mark, markersize=4, label=name)
         for x, at in ((0.4 * i, before), (last + 0.4 * i, after)):
             ax.errorbar([x], [at.mean], yerr=[[at.mean - at.low], [at.high - at.mean]], color=shade, marker="s", capsize=3)
-        tops.append((last, after.mean, f"{name}: {before.mean:.2f} -> {after.mean:.2f}", shade))
+        tops.append((last, after.mean, f"{before.mean:.2f} -> {after.mean:.2f}", shade))
     ax.set_ylim(0, 1)
     drawing.finish(ax, title, "GRPO step", "share of functions right, greedy")
     drawing.label_ends(ax, tops)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=drawing.LABEL_SIZE)
     return ax
