@@ -148,4 +148,4 @@ def test_pictures_show_what_the_records_say(seeds):
     assert [t.get_text() for t in ax.get_legend().get_texts()] == list(kernel_plots.MEANS.values())
     ax = kernel_plots.draw_climb({"a recipe": runs}, title="another")
     assert len([line for line in ax.lines if len(line.get_xdata()) == 2]) >= 1 + (seeds if seeds > 1 else 0)
-    assert any("a recipe: 0.10 -> 0.60" in text.get_text() for text in ax.texts)
+    assert any("0.10 -> 0.60" in text.get_text() for text in ax.texts) and ax.get_legend().get_texts()[0].get_text() == "a recipe"
