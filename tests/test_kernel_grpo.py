@@ -1,5 +1,9 @@
 """The experiment of the kernel writer, end to end on the tiny model, which writes no kernel; what it would measure, by hand."""
+import statistics
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from rftlab import grids, grpo, kernel_grpo, kernel_measure
 from rftlab.kernels import KernelGrader, functions
@@ -84,6 +88,30 @@ def test_the_warm_up_is_spoilt_as_often_as_asked(examples):
         assert [g.score == 1.0 for g in task.grades(asked["completions"], spoilt)] == [False] * 3 + [True] * 10
         assert [p.answer for p in kernel_grpo.prompts(task, {**s, "seeded": 3}, 0)[:13]] == [p.answer for p in clean]
         assert {p.solution for p in kernel_grpo.prompts(task, s, 0)} == {""} and len(kernel_grpo.prompts(task, s, 0)) == 16
+
+
+def test_a_warm_policy_is_measured_once(monkeypatch):
+    monkeypatch.setattr("rftlab.records.commit", lambda: "0123456789ab")
+    calls = []
+    monkeypatch.setattr(kernel_grpo, "measure", lambda policy, task, s: calls.append(s) or {"accuracy": len(calls)})
+    monkeypatch.setattr(kernel_grpo, "samples", lambda policy, task, s: [])
+    s = {**SMALL, "model": "tiny", "seed": 0, "passes": 1}
+    first = kernel_grpo.before(None, None, s)
+    assert kernel_grpo.before(None, None, {**s, "reward": "correct", "steps": 9, "lr": 1.0}) == first == [{"accuracy": 1}, []]
+    for changed in ({"passes": 2}, {"families": ["activation"]}, {"seed": 1}, {"examples": "composed"}, {"test": 4}, {"temperature": 1.0}):
+        kernel_grpo.before(None, None, {**s, **changed})  # another warm-up, or other questions
+    assert len(calls) == 7
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("divided", [True, False])
+def test_the_spread_is_divided_by_where_the_grid_says_so(monkeypatch, keep, divided):
+    seen = {}
+    monkeypatch.setattr(grpo, "train", lambda *args, **options: seen.update(options) or SimpleNamespace(metrics=[]))
+    s = {**SMALL, "form": "program", "arm": "rft", "reward": "steep", "model": "tiny", "seed": 0, "keep": keep, "normalize_std": divided}
+    kernel_grpo.rft(None, KernelWriting(None, "program"), s, s, 0)
+    A = seen["advantage_fn"](torch.tensor([[0.0, 0.1, 0.2, 1.0]]))[0]
+    assert A[3] == pytest.approx((1.0 - (0.5 if keep else 0.325)) / (statistics.stdev([0.0, 1.0] if keep else [0.0, 0.1, 0.2, 1.0]) if divided else 1), rel=1e-3)
 
 
 def test_functions_of_the_kind_that_is_practised_and_larger_ones():
