@@ -1,6 +1,6 @@
 """Turbo beside transformers: greedy answers one at a time, the same prompts for all, and every answer compared.
 
-    python -m rftlab bench turbo          the kernel writer on SmolLM2; prepared once, about 10 minutes on 2 cores
+    python -m rftlab bench turbo          whole kernel programs by SmolLM2; prepared once, about half an hour on 2 cores
     python -m rftlab.turbo_curve          the same adapter and heads against batch size, measured and predicted
 
 Peers: `generate`, `generate` with prompt_lookup_num_tokens, and `generate` with an assistant model, which is the distilled draft
@@ -16,29 +16,41 @@ PROMPTS, NEW_TOKENS, LEAST = 6, 256, 128
 METHODS = ("plain", "ngram", "draft", "turbo", "generate", "generate_lookup", "generate_assistant")
 SHORT = {"tiny": (32, 10)}  # new tokens, and the least that an answer of a prompt must have, where it is not NEW_TOKENS and LEAST
 RECIPES = {
-    "smollm2": {"rank": 16, "passes": 24, "heads": 8, "heads_steps": 400, "draft_layers": 6, "draft_steps": 150, "samples": 8},
+    "smollm2": {"rank": 16, "passes": 24, "heads": 8, "heads_steps": 400, "draft_layers": 6, "draft_steps": 150, "samples": 2},
     "tiny": {"rank": 4, "passes": 8, "heads": 3, "heads_steps": 60, "draft_layers": 2, "draft_steps": 20, "samples": 1},
 }
 
 
 def questions(model):
-    """(training problems with solutions, held-out prompts): kernels for smollm2, two-digit arithmetic for tiny."""
-    from rftlab import Problem, load_task
+    """(problems with solutions, prompts for the speculators, held-out prompts): kernels for smollm2, two-digit arithmetic for tiny.
+
+    A speculator learns from the policy's own answers, so that its prompts need no solutions: for smollm2 they are those of the 13
+    examples and of 48 composed functions.
+    """
+    from rftlab import load_task
+    from rftlab.kernels.writing import KernelWriting
 
     if model == "tiny":
         task = load_task("arithmetic")
-        return task.train(48, seed=0), [p.prompt for p in task.test(16)]
-    from rftlab.kernels import load_kernel_tasks
+        problems = task.train(48, seed=0)
+        return problems, [p.prompt for p in problems], [p.prompt for p in task.test(16)]
+    task = KernelWriting(None, "program")  # nothing is graded here
+    problems = task.labelled()
+    return problems, [p.prompt for p in problems + task.fresh(48, "train")], [p.prompt for p in task.heldout()]
 
-    train = [Problem(prompt=t.prompt(), answer=t.name, solution=f"```python\n{t.kernel.strip()}\n```") for t in load_kernel_tasks("train")]
-    return train, [t.prompt() for t in load_kernel_tasks("heldout")]
+
+def writer(model, **options):
+    """The policy: for smollm2 the kernel writer, which reads plain text without a chat template."""
+    import rftlab
+
+    return rftlab.load_policy(model, raw=model == "smollm2", **options)
 
 
 def prepared(model, new_tokens=None, least=None) -> Path:
     """A folder with a task-tuned adapter, its speculators and the prompts of the bench; made at the first call.
 
-    The adapter imitates the solutions; heads and draft model learn from its own answers to the training prompts, greedy and
-    sampled. The prompts are held-out ones that it answers in at least `least` tokens.
+    The adapter imitates the solutions; heads and draft model learn from its own answers to their prompts, greedy or sampled.
+    Kept are held-out prompts that it answers in at least `least` tokens.
     """
     import rftlab
     from rftlab import machine, sft, speculative
@@ -48,14 +60,13 @@ def prepared(model, new_tokens=None, least=None) -> Path:
     folder = machine.cache_dir() / ("turbo-" + "-".join([model, *(f"{v}" for v in recipe.values()), str(new_tokens)]))
     if (folder / "prompts.json").is_file():
         return folder
-    train, held_out = questions(model)
+    train, prompts, held_out = questions(model)
     print(f"preparing {folder.name}: adapter, heads, draft model", file=sys.stderr, flush=True)
-    policy = rftlab.load_policy(model, lora=rftlab.LoraSpec(recipe["rank"], 2 * recipe["rank"]))
+    policy = writer(model, lora=rftlab.LoraSpec(recipe["rank"], 2 * recipe["rank"]))
     records = [sft.train(policy, Examples, train, steps=recipe["passes"] * len(train) // 8, target="solution", lr=4e-4, max_new_tokens=new_tokens,
-                         experiment="turbo", arm="lora", checkpoint=folder / "lora.pt")]
+                         prompts_per_pass=4, experiment="turbo", arm="lora", checkpoint=folder / "lora.pt")]
     common = {"max_new_tokens": new_tokens, "samples": recipe["samples"], "temperature": 0.7 if recipe["samples"] > 1 else 0.0,
               "eval_prompts": held_out[:12], "experiment": "turbo"}
-    prompts = [p.prompt for p in train]
     records.append(speculative.train_heads(policy, prompts, k=recipe["heads"], steps=recipe["heads_steps"], checkpoint=folder / "heads.pt", **common)[1])
     records.append(speculative.train_draft(policy, prompts, layers=recipe["draft_layers"], steps=recipe["draft_steps"], rows_per_step=4,
                                            checkpoint=folder / "draft.pt", **common)[1])
@@ -79,10 +90,9 @@ class Examples:
 
 def worker(gate, method, model, dtype, folder, new_tokens, out):
     """At each request, answer all prompts one at a time; the ids of the last round go into `out`/method.json."""
-    import rftlab
     from rftlab import bench, speculative
 
-    policy = rftlab.load_policy(model, lora=folder, dtype=dtype)
+    policy = writer(model, lora=folder, dtype=dtype)
     prompts = json.loads((Path(folder) / "prompts.json").read_text())
     if method.startswith("generate"):
         answer = by_generate(policy, method, new_tokens)
@@ -125,7 +135,7 @@ def bench_turbo(model="smollm2", runs=3, new_tokens=None, least=None, dtype=None
     identical: the share of answers that are equal id by id. In float32 it is 1. In bfloat16 two logits that are equal to 8 bits
     may come out in either order, also between transformers' own methods.
     """
-    from rftlab import bench, load_policy, machine
+    from rftlab import bench, machine
 
     folder, new_tokens = prepared(model, new_tokens, least), new_tokens or SHORT.get(model, (NEW_TOKENS, LEAST))[0]
     dtype = dtype or ("float32" if model == "tiny" else machine.fast_dtype())  # measured once, the same for all
@@ -134,7 +144,7 @@ def bench_turbo(model="smollm2", runs=3, new_tokens=None, least=None, dtype=None
         seconds = [s for s, _ in bench.interleaved(makers, runs)]
         ids = {m: json.loads((Path(out) / f"{m}.json").read_text()) for m in METHODS}
     speed = {m: sum(map(len, ids[m])) / s for m, s in zip(METHODS, seconds)}
-    policy = load_policy(model, dtype=dtype)
+    policy = writer(model, dtype=dtype)
     limit = machine.memory_bandwidth() / (sum(p.numel() for p in policy.model.parameters()) * policy.model.dtype.itemsize)
     best = max(("generate_lookup", "generate_assistant"), key=speed.get)
     pairs = [("turbo_vs_generate", "turbo", "generate", None), ("turbo_vs_best_assisted", "turbo", best, None),

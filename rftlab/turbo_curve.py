@@ -77,7 +77,7 @@ def curve(model="smollm2", batches=BATCHES, new_tokens=128, ks=(2, 4, 8)) -> dic
     from rftlab.speculative import cost
 
     folder = bench_turbo.prepared(model)
-    policy = rftlab.load_policy(model, lora=folder)
+    policy = bench_turbo.writer(model, lora=folder)
     heads, prompts = speculative.find(policy, "turbo"), json.loads((folder / "prompts.json").read_text())
     ks = [k for k in ks if k <= heads.most]
     widths = sorted({*WIDTHS, *(k + 1 for k in ks)})

@@ -55,11 +55,10 @@ def compare(policy, heads, prompts, k=4, new_tokens=128, runs=3) -> list[dict]:
 
 
 def main(model="smollm2") -> Path:
-    import rftlab
     from rftlab import bench_turbo, machine, records, speculative
 
     folder = bench_turbo.prepared(model)
-    policy = rftlab.load_policy(model, lora=folder)
+    policy = bench_turbo.writer(model, lora=folder)
     new_tokens = bench_turbo.SHORT.get(model, (128,))[0]
     found = compare(policy, speculative.find(policy, "turbo"), json.loads((folder / "prompts.json").read_text()), new_tokens=new_tokens)
     path = records.results_folder() / "turbo" / f"rollout-{model}.json"
