@@ -1,4 +1,7 @@
 """The grader from end to end: the ladder, the evidence, what it survives, and what it never does."""
+import subprocess
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -192,6 +195,19 @@ def test_a_worker_that_cannot_be_started_again_is_no_score_either(monkeypatch):
         assert grader.grade([block(HONEST)], TASK)[0].score is None
         monkeypatch.undo()
         assert grader.grade([block(HONEST)], TASK)[0].score == 1.0  # and it recovers
+
+
+def test_only_a_child_that_sleeps_on_is_overtime(monkeypatch):
+    """The clock jumps by ten seconds a look, as that of a virtual machine that was halted does."""
+    from itertools import count
+
+    from rftlab.kernels import zygote
+
+    monkeypatch.setattr(zygote.time, "perf_counter", partial(next, count(0.0, 10.0)))
+    for nap, seconds, told in ((2.5, 5.0, ""), (60, 0.4, "overtime")):
+        child = subprocess.Popen(["sleep", str(nap)])
+        assert zygote.wait(child.pid, seconds) == told
+        child.wait()
 
 
 def test_a_dead_zygote_is_replaced():

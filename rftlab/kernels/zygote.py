@@ -93,22 +93,21 @@ def child(job: dict, work, memory, lockdown: Lockdown, report: int) -> None:
 def wait(pid: int, seconds: float) -> str:
     """Wait for a child's end. Returns "" when it ended by itself, otherwise why it was killed.
 
-    What counts is processor time, so that a busy machine does not decide: "overtime" when it used more than `seconds`, or slept
-    as long; "starved" when it was ready to run but got too little of the processor for a very long time.
+    What counts is processor time, so that a busy machine does not decide: "overtime" when it used more than `seconds`, or was
+    found asleep as often as that takes (a virtual machine that was halted shows up as one look); "starved" when it was ready to
+    run but got too little of the processor for a very long time.
     """
-    fd, start, before = os.pidfd_open(pid), time.perf_counter(), -1.0
-    idle_since = start
+    fd, start, before, idle, pause = os.pidfd_open(pid), time.perf_counter(), -1.0, 0, min(1.0, seconds)
     try:
-        while not select.select([fd], [], [], min(1.0, seconds))[0]:
+        while not select.select([fd], [], [], pause)[0]:
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
-            used, now = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), time.perf_counter()
-            if fields[0] != "S" or used > before:
-                idle_since, before = now, used
-            if used >= seconds or now - idle_since >= seconds:
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            idle, before = idle + 1 if fields[0] == "S" and used <= before else 0, used
+            if used >= seconds or idle * pause >= seconds:
                 os.kill(pid, signal.SIGKILL)
                 return "overtime"
-            if now - start >= PATIENCE * seconds:
+            if time.perf_counter() - start >= PATIENCE * seconds:
                 os.kill(pid, signal.SIGKILL)
                 return "starved"
         return ""
