@@ -95,6 +95,22 @@ def curve(model="smollm2", batches=BATCHES, new_tokens=128, ks=(2, 4, 8)) -> dic
             "h100_predicted": {"what": "roofline of the data sheet, acceptance rate measured here; predicted, not measured", "best_k_and_speedup": h100}}
 
 
+def draw(axis, record) -> None:
+    """Speed-up against the answers written at once; a colour for each k, measured with marks, predicted dashed."""
+    from rftlab.drawing import PALETTE
+
+    ks = sorted({p["k"] for p in record["points"]})
+    for k, colour, marker in zip(ks, PALETTE, "os^Dv"):
+        batches, measured, predicted = zip(*[(p["batch"], p["speedup"], p["predicted"]) for p in record["points"] if p["k"] == k])
+        axis.plot(batches, measured, marker=marker, color=colour, label=f"{k} guesses, measured")
+        axis.plot(batches, predicted, "--", color=colour, label=f"{k} guesses, predicted")
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set(xscale="log", xlabel="answers written at once", ylabel="speed-up over plain decoding", ylim=(0, None), xticks=batches,
+             xticklabels=batches)
+    axis.minorticks_off()
+    axis.legend(fontsize=8)
+
+
 def main(model="smollm2") -> Path:
     from rftlab import records
 

@@ -2,6 +2,7 @@
 import json
 import time
 
+import matplotlib.pyplot as plt
 import pytest
 
 import rftlab
@@ -60,6 +61,12 @@ def test_all_methods_write_the_same_answers(tmp_path, monkeypatch):
     assert [p["batch"] for p in found["points"]] == [1, 2] and all(p["identical"] == 1 and p["speedup"] > 0 for p in found["points"])
     assert found["break_even"][2].keys() == {"speedup", "predicted"}
     json.dumps(found)
+    axis = plt.figure().subplots()
+    turbo_curve.draw(axis, found)
+    measured, predicted, one = axis.get_lines()
+    assert list(measured.get_xdata()) == [1, 2] and list(measured.get_ydata()) == [p["speedup"] for p in found["points"]]
+    assert list(predicted.get_ydata()) == [p["predicted"] for p in found["points"]] and set(one.get_ydata()) == {1}
+    plt.close()
 
     policy = rftlab.load_policy("tiny", lora=prepared)
     rows = turbo_rollout.compare(policy, rftlab.speculative.find(policy, "turbo"), json.loads((prepared / "prompts.json").read_text()), new_tokens=4, runs=1)
