@@ -50,24 +50,29 @@ def draft_seconds(policy, speculator, rows, count, context=256, runs=7) -> float
         return median_seconds(lambda: speculator.draft(text, count, sampling), runs)
 
 
-def point(policy, speculator, prompts, rows, k, new_tokens, passes, runs=3) -> dict:
-    """Plain and speculative tokens a second of `rows` answers written at once, in turns, and what the cost model says."""
+def points(policy, speculator, prompts, rows, ks, new_tokens, passes) -> list[dict]:
+    """For each k: plain and speculative tokens a second of `rows` answers written at once, and what the cost model says.
+
+    The ways take turns; the median of 3 rounds, and of one for more than 8 rows, whose times vary less and are longer.
+    """
     from rftlab.speculative import cost, decode
 
     asked = [prompts[i % len(prompts)] for i in range(rows)]
-    seconds, last = {"plain": [], "turbo": []}, {}
-    for _ in range(runs):
-        for name, one, count in (("plain", None, None), ("turbo", speculator, k)):
+    seconds, last = {k: [] for k in (0, *ks)}, {}
+    for _ in range(3 if rows <= 8 else 1):
+        for k in seconds:
             begun = time.perf_counter()
-            last[name] = decode(policy, asked, one, new_tokens, k=count, max_rows=rows)
-            seconds[name].append(time.perf_counter() - begun)
-    tokens = sum(map(len, last["turbo"].tokens))
-    a = last["turbo"].acceptance_rate
-    predicted = cost.speedup(cost.expected_tokens(a, k), passes[rows][1], passes[rows][k + 1], draft_seconds(policy, speculator, rows, k))
-    speed = {name: tokens / statistics.median(values) for name, values in seconds.items()}
-    identical = sum(x == y for x, y in zip(last["plain"].tokens, last["turbo"].tokens)) / rows
-    return {"batch": rows, "k": k, "acceptance_rate": a, "tokens_per_pass": last["turbo"].tokens_per_pass, "plain": speed["plain"],
-            "turbo": speed["turbo"], "speedup": speed["turbo"] / speed["plain"], "predicted": predicted, "identical": identical}
+            last[k] = decode(policy, asked, speculator if k else None, new_tokens, k=k or None, max_rows=rows)
+            seconds[k].append(time.perf_counter() - begun)
+    speed = {k: sum(map(len, last[k].tokens)) / statistics.median(several) for k, several in seconds.items()}
+    found = []
+    for k in ks:
+        a = last[k].acceptance_rate
+        predicted = cost.speedup(cost.expected_tokens(a, k), passes[rows][1], passes[rows][k + 1], draft_seconds(policy, speculator, rows, k))
+        identical = sum(x == y for x, y in zip(last[0].tokens, last[k].tokens)) / rows
+        found.append({"batch": rows, "k": k, "acceptance_rate": a, "tokens_per_pass": last[k].tokens_per_pass, "plain": speed[0],
+                      "turbo": speed[k], "speedup": speed[k] / speed[0], "predicted": predicted, "identical": identical})
+    return found
 
 
 def curve(model="smollm2", batches=BATCHES, new_tokens=128, ks=(2, 4, 8)) -> dict:
@@ -82,16 +87,16 @@ def curve(model="smollm2", batches=BATCHES, new_tokens=128, ks=(2, 4, 8)) -> dic
     ks = [k for k in ks if k <= heads.most]
     widths = sorted({*WIDTHS, *(k + 1 for k in ks)})
     passes = {rows: {n: pass_seconds(policy, rows, n) for n in widths} for rows in batches}
-    points = [point(policy, heads, prompts, rows, k, new_tokens, passes) for rows in batches for k in ks]
+    found = [p for rows in batches for p in points(policy, heads, prompts, rows, ks, new_tokens, passes)]
     breaks = {}
     for k in ks:
-        mine = [p for p in points if p["k"] == k]
+        mine = [p for p in found if p["k"] == k]
         breaks[k] = {kind: cost.break_even_batch([p["batch"] for p in mine], [p[kind] for p in mine]) for kind in ("speedup", "predicted")}
-    a = statistics.mean(p["acceptance_rate"] for p in points)
+    a = statistics.mean(p["acceptance_rate"] for p in found)
     weights = sum(p.numel() for p in policy.model.parameters())
     h100 = {rows: cost.best_k(a, [cost.pass_seconds(rows, n + 1, weights, **H100) for n in range(max(ks) + 1)]) for rows in batches}
     return {"model": model, "dtype": str(policy.model.dtype), **machine.environment(), "commit": rftlab.records.commit(), "new_tokens": new_tokens,
-            "pass_seconds": passes, "points": points, "break_even": breaks,
+            "pass_seconds": passes, "points": found, "break_even": breaks,
             "h100_predicted": {"what": "roofline of the data sheet, acceptance rate measured here; predicted, not measured", "best_k_and_speedup": h100}}
 
 
