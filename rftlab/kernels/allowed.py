@@ -14,14 +14,15 @@ IMPORTS = _names(
 )
 BUILTINS = _names(
     "range len min max int float bool abs tuple list dict set isinstance print slice str round zip enumerate sum sorted "
-    "reversed any all map divmod pow ValueError TypeError AssertionError RuntimeError NotImplementedError IndexError "
+    "reversed any all map divmod pow Exception ArithmeticError AttributeError LookupError MemoryError OverflowError ValueError TypeError AssertionError RuntimeError NotImplementedError IndexError "
     "KeyError ZeroDivisionError Ellipsis NotImplemented"
 )
 TORCH = _names(
     "empty empty_like empty_strided zeros zeros_like ones ones_like full full_like device dtype Size float32 float16 "
     "bfloat16 float64 float half double int8 int16 int32 int64 uint8 int long short bool strided contiguous_format "
-    "preserve_format inf nan pi no_grad inference_mode is_tensor is_floating_point numel"
+    "preserve_format inf nan pi no_grad inference_mode is_tensor is_floating_point numel finfo iinfo"
 )
+LIMITS = _names("min max eps tiny smallest_normal bits")  # of torch.finfo(...) and torch.iinfo(...), where they are called
 TORCH_CUDA = _names("is_available device device_of synchronize current_device device_count get_device_properties")  # see `devices`
 CONTEXTS = _names("torch.no_grad torch.inference_mode torch.cuda.device torch.cuda.device_of")
 DRIVER = "triton.runtime.driver.active"

@@ -106,7 +106,8 @@ def fenced_block(completion: str) -> str:
 def refuse_hidden_characters(code: str) -> None:
     """Refuse what readers of the text could disagree on: an encoding other than UTF-8, and characters that do not show.
 
-    Control, direction, zero-width, private and unassigned characters have no honest use in a program."""
+    Control, direction, zero-width, private and unassigned characters have no honest use in a program. Only joiners have, in words of other
+    languages and in emoji, which are comments and strings: Python refuses them in a name."""
     for line in code.split("\n")[:2]:
         cookie = COOKIE.match(line)
         if cookie and cookie[1].lower() not in ("utf-8", "utf8", "ascii"):
@@ -115,7 +116,7 @@ def refuse_hidden_characters(code: str) -> None:
         return
     for number, line in enumerate(code.split("\n"), 1):
         for character in line:
-            if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character != "\t":
+            if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character not in "\t\u200c\u200d":
                 raise FormatError(f"line {number}: the character U+{ord(character):04X} is invisible or changes the line: leave it out")
 
 

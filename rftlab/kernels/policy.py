@@ -20,6 +20,7 @@ from rftlab.kernels.allowed import (
     KERNEL_ATTRIBUTES,
     LAUNCH_OPTIONS,
     LIBDEVICE,
+    LIMITS,
     TL,
     TL_HOST,
     TL_MATH,
@@ -102,10 +103,10 @@ class Checker:
         self.kernel = False
 
     def bind(self, node, name: str) -> None:
-        """A new name of the module: each only once, and none of Python's own that is not allowed."""
+        """A new name of the module: each only once. It may be one of Python's own, which it then hides for good."""
         if name in self.imports or name in self.globals:
             self.say(node, f"{name} is defined twice")
-        if name.startswith("__") or hasattr(builtins, name) and name not in BUILTINS:
+        if name.startswith("__"):
             self.say(node, f"{name} is Python's own: choose another name")
         self.globals.add(name)
 
@@ -287,7 +288,10 @@ class Checker:
                 return True
         else:
             self.visit(root)
+        limits = isinstance(root, ast.Call) and self.path(root.func) in ("torch.finfo", "torch.iinfo")
         for attribute in rest:
+            if limits and attribute in LIMITS:
+                continue
             if attribute not in (KERNEL_ATTRIBUTES if self.kernel else HOST_ATTRIBUTES):
                 self.say(node, f"the attribute .{attribute} is not allowed {'in a kernel' if self.kernel else 'outside kernels'}")
         return True
