@@ -28,7 +28,7 @@ def install() -> None:
     for name in ("binary_op", "unary_op", "ternary_op", "create_dot", "create_fma", "create_fabs", "create_idiv", "create_rsqrt", "create_erf"):
         setattr(Builder, name, in_float32(getattr(Builder, name)))
     Builder.cast_impl = cast
-    Builder.create_fp_to_fp = lambda self, value, to, rounding: cast(self, value, to)
+    Builder.create_fp_to_fp = cast
     Builder.get_bf16 = lambda self, value: narrow(np.array([value], np.float32))
 
 
@@ -74,15 +74,20 @@ def in_float32(operation):
     return on_handles
 
 
-def cast(self, value, to):
+def cast(self, value, to, rounding=interpreter._ir.ROUNDING_MODE.RTNE):
     """Numeric conversion between any two scalar types."""
     wide, target = widen(value), to.scalar
+    cuts = rounding == interpreter._ir.ROUNDING_MODE.RTZ
     if target == tl.bfloat16:
-        return narrow(wide.data.astype(np.float32))
+        values = wide.data.astype(np.float32)
+        return narrow((values.view(np.uint32) & 0xFFFF0000).view(np.float32) if cuts else values)
     if target.is_fp8() or value.dtype.scalar.is_fp8():
-        data = interpreter._convert_float(wide.data, wide.dtype.scalar, target, interpreter._ir.ROUNDING_MODE.RTNE)
+        data = interpreter._convert_float(wide.data, wide.dtype.scalar, target, rounding)
         return Handle(data.view(np_dtype(target)), target)
     result = Handle(wide.data.astype(np_dtype(target)), target)
+    if cuts:
+        further = np.abs(result.data).astype(wide.data.dtype) > np.abs(wide.data)
+        result.data = np.where(further, np.nextafter(result.data, result.data.dtype.type(0)), result.data)
     if wide.data.dtype.kind == "f" and result.data.dtype.kind in "iu":
         low, high = (float(bound) for bound in (np.iinfo(result.data.dtype).min, np.iinfo(result.data.dtype).max))
         bad = ~((np.trunc(wide.data) >= low) & (wide.data < high + 1))

@@ -1,7 +1,7 @@
 """`tl.reduce` and `tl.associative_scan` with a combine function of the program's own, folded in another order than from left to right.
 
-A GPU combines lanes in a tree. An associative function gives the same up to rounding; one that is not was right by luck in
-Triton's interpreter, and shows here. And of equal values the last is found, where any may be (`tie_break_left=False`).
+A GPU combines lanes in a tree, and a reduction takes them in any order. A combine function that is associative, and commutative in a
+reduction, gives the same up to rounding; one that is not was right by luck in Triton's interpreter, and shows here. And of equal values the last is found, where any may be (`tie_break_left=False`).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def install() -> None:
 
 
 def reduce(self, inputs):
-    """Combine neighbours, then neighbouring pairs, and so on. `inputs`: tensors of one shape that are reduced together."""
+    """Combine each lane of the second half with its like in the first, and so on. `inputs`: tensors of one shape, reduced together."""
     inputs, axis = self.unravel(inputs, self.axis)
     lanes = [np.moveaxis(tensor.handle.data, axis, 0) for tensor in inputs]
     types = [tensor.dtype for tensor in inputs]
@@ -24,8 +24,8 @@ def reduce(self, inputs):
     for index in np.ndindex(lanes[0].shape[1:]):
         items = [tuple(lane[(i, *index)] for lane in lanes) for i in range(lanes[0].shape[0])]
         while len(items) > 1:
-            pairs = [_combine(self, a, b, types) for a, b in zip(items[::2], items[1::2])]
-            items = pairs + items[len(items) & ~1 :]
+            half = len(items) // 2
+            items = [_combine(self, b, a, types) for a, b in zip(items[:half], items[half:])] + items[2 * half :]
         for target, value in zip(folded, items[0]):
             target[index] = value
     results = []
