@@ -13,12 +13,13 @@ from triton.runtime import interpreter
 
 from rftlab.kernels import arithmetic
 from rftlab.kernels.arithmetic import np_dtype
-from rftlab.kernels.sanitizer import Sanitizer, undefined
+from rftlab.kernels.sanitizer import Access, Sanitizer, undefined
 
 Builder, Handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
 TICKETS = "tickets"
 
 running: Sanitizer | None = None  # of the launch that is running
+decisions = 0  # how often a program went on by a value that only the run knows
 stores = True  # False in the ablation: nothing that a kernel stores reaches memory
 
 
@@ -31,13 +32,19 @@ def install() -> None:
     for name in ("binary_op", "unary_op", "ternary_op", "cast_impl", "create_idiv", "create_ashr", "create_splat", "create_broadcast",
                  "create_expand_dims", "create_reshape", "create_bitcast"):
         setattr(Builder, name, passing_tickets(getattr(Builder, name)))
-    for owner, name in ((Builder, "create_barrier"), (Builder, "create_dot"), (interpreter.ReduceScanOpInterface, "apply")):
-        setattr(owner, name, waiting(getattr(owner, name)))
+    Builder.create_barrier = waiting(Builder.create_barrier)
+    Builder.create_splat, Builder.create_broadcast = spreading(Builder.create_splat), spreading(Builder.create_broadcast)
     tl.tensor.__init__ = init_tensor
     semantic = type(interpreter.interpreter_semantic)
     semantic.broadcast_impl_value = unless_alike(semantic.broadcast_impl_value)
     truth = tl.tensor.__bool__
-    tl.tensor.__bool__ = lambda self: decide(self.handle, truth(self))
+
+    def on_tensor(self):
+        global decisions
+        decisions += 1
+        return decide(self.handle, truth(self))
+
+    tl.tensor.__bool__ = on_tensor
 
 
 def init_tensor(self, handle, kind) -> None:
@@ -62,7 +69,7 @@ def unless_alike(broadcast):
     return of_different_shapes
 
 
-def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:
+def guard(kind: str, ptrs, mask, values=None, sem=None, scope=None) -> np.ndarray:
     """The lanes of a memory operation that may go through."""
     if running is None:
         raise RuntimeError(f"a {kind} outside a kernel launch")
@@ -71,7 +78,9 @@ def guard(kind: str, ptrs, mask, values=None, orders=False) -> np.ndarray:
         decide(mask, bool(np.any(mask.data)))
         mask = mask.data
     lanes = np.broadcast_to(np.asarray(mask, bool), ptrs.data.shape)
-    return np.ascontiguousarray(running.see(kind, ptrs.data, lanes, width, values, orders))
+    private = scope == interpreter._ir.MEM_SYNC_SCOPE.CTA
+    orders = sem not in (None, interpreter._ir.MEM_SEMANTIC.RELAXED) and not private
+    return np.ascontiguousarray(running.see(kind, ptrs.data, lanes, width, values, orders, private))
 
 
 def masked_load(self, ptrs, mask, other, *_, **__):
@@ -79,7 +88,10 @@ def masked_load(self, ptrs, mask, other, *_, **__):
     element = ptrs.get_element_ty()
     dtype = np_dtype(element)
     filler = undefined(ptrs.data.shape, dtype, element == tl.bfloat16) if other is None else other.data
-    return Handle(interpreter._interpreter.load(ptrs.data, lanes, filler, dtype), element)
+    found = Handle(interpreter._interpreter.load(ptrs.data, lanes, filler, dtype), element)
+    if ptrs.data.size == 1 and running.just_written(int(ptrs.data.flat[0])):
+        found.attr = {TICKETS: (Access(running.time, running.program, "load", ptrs.data),)}
+    return found
 
 
 def masked_store(self, ptrs, value, mask, *_, **__):
@@ -92,10 +104,6 @@ def _everywhere(ptr) -> np.ndarray:
     return np.ones(ptr.data.shape, bool)
 
 
-def _orders(sem) -> bool:
-    return sem != interpreter._ir.MEM_SEMANTIC.RELAXED
-
-
 def _old_value(ptr, lanes, like):
     """What lies at the addresses, for an atomic that is not carried out."""
     return interpreter._interpreter.load(ptr.data, lanes, np.zeros_like(like), like.dtype)
@@ -103,7 +111,7 @@ def _old_value(ptr, lanes, like):
 
 def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
     exchanges = operation == interpreter._ir.ATOMIC_OP.XCHG
-    lanes = guard("atomic", ptr, mask, value.data if exchanges else None, orders=_orders(sem))
+    lanes = guard("atomic", ptr, mask, value.data if exchanges else None, sem, scope)
     takes = exchanges and _is_free(ptr, value, np.zeros_like(value.data))
     if takes and stores and running.refuses(int(ptr.data.flat[0])):
         return _with_ticket(Handle(value.data.copy(), value.dtype.scalar), False)
@@ -117,7 +125,7 @@ def atomic_rmw(self, operation, ptr, value, mask, sem, scope):
 
 
 def atomic_cas(self, ptr, compare, value, sem, scope):
-    lanes = guard("atomic", ptr, _everywhere(ptr), orders=_orders(sem))
+    lanes = guard("atomic", ptr, _everywhere(ptr), None, sem, scope)
     takes = lanes.all() and _is_free(ptr, value, compare.data)
     if takes and stores and running.refuses(int(ptr.data.flat[0])):
         return _with_ticket(Handle(value.data.copy(), compare.dtype.scalar), False)
@@ -136,7 +144,7 @@ def _is_free(ptr, value, free: np.ndarray) -> bool:
 
 
 def atomic_load(self, ptr, mask, sem, scope):
-    lanes = guard("atomic", ptr, mask, orders=_orders(sem))
+    lanes = guard("atomic", ptr, mask, None, sem, scope)
     element = ptr.get_element_ty()
     dtype = np_dtype(element)
     filler = undefined(ptr.data.shape, dtype, element == tl.bfloat16)
@@ -144,13 +152,13 @@ def atomic_load(self, ptr, mask, sem, scope):
 
 
 def atomic_store(self, ptr, value, mask, sem, scope):
-    lanes = guard("atomic", ptr, mask, value.data, orders=_orders(sem))
+    lanes = guard("atomic", ptr, mask, value.data, sem, scope)
     if stores:
         interpreter._interpreter.store(ptr.data, value.data, lanes)
 
 
 def atomic_poll(self, ptr, expected, timeout_ns, sem, scope):
-    lanes = guard("atomic", ptr, _everywhere(ptr), orders=_orders(sem))
+    lanes = guard("atomic", ptr, _everywhere(ptr), None, sem, scope)
     matched = _old_value(ptr, lanes, expected.data) == expected.data
     if timeout_ns is None and not matched.all():
         raise RuntimeError("waits for a program that has not run: programs may run in any order")
@@ -169,7 +177,26 @@ def decide(handle, outcome: bool) -> bool:
     """Note that a program went on by a value that hangs on atomic operations."""
     for access in handle.attr.get(TICKETS, ()):
         access.outcomes.add(outcome)
+    await_others(handle)
     return outcome
+
+
+def await_others(handle) -> None:
+    """Note that all threads of a program use what one of them has just written, and none waited for it."""
+    if running is not None:
+        running.findings["unsynchronised"] += any(access.kind == "load" for access in handle.attr.get(TICKETS, ()))
+
+
+def spreading(splat):
+    """A scalar that becomes a block goes to all threads; one that stays a scalar may be right in the thread that stores it."""
+
+    def on_handle(self, *args):
+        for handle in args:
+            if isinstance(handle, Handle) and handle.data.size == 1:
+                await_others(handle)
+        return splat(self, *args)
+
+    return on_handle
 
 
 def passing_tickets(operation):
@@ -186,7 +213,7 @@ def passing_tickets(operation):
 
 
 def waiting(operation):
-    """An operation in which the threads of a program wait for each other."""
+    """The barrier. Reductions and products may let threads wait for each other, too, and promise nothing about memory."""
 
     def with_epoch(self, *args):
         if running is not None:

@@ -1,6 +1,6 @@
 """The child's side of `transform`: what rewritten kernels call, and how Triton's interpreter comes by them.
 
-Triton's own way puts 64 names into the program's globals, numpy among them. Here they are builtins that no program can name.
+Triton's own way puts 64 names into the program's globals, numpy among them. Here they are builtins with a blank in their names, which no program can write.
 """
 
 import builtins
@@ -8,6 +8,8 @@ import operator
 
 import triton.language as tl
 from triton.runtime import interpreter
+
+from rftlab.kernels import operations
 
 kernels: dict[int, tuple] = {}  # first line -> (name, code), of the program under test
 COMPARE = {
@@ -18,14 +20,14 @@ COMPARE = {
 
 
 def install() -> None:
-    builtins.interpreter_tensor = assigned
-    builtins.interpreter_print = lambda function, *args, **options: (tl.device_print if function is print else function)(*args, **options)
-    builtins.interpreter_annotated = lambda value, kind: value if kind is tl.constexpr else assigned(value)
-    builtins.interpreter_extreme = extreme
-    builtins.interpreter_range, builtins.interpreter_not = counting, lane_wise_not
-    builtins.interpreter_and, builtins.interpreter_or = lane_wise("logical_and", False), lane_wise("logical_or", True)
-    builtins.interpreter_chain, builtins.interpreter_gone = chain, Gone
-    builtins.interpreter_later = lambda value: lambda: value
+    called = {
+        "tensor": assigned, "print": lambda function, *args, **options: (tl.device_print if function is print else function)(*args, **options),
+        "annotated": lambda value, kind: value if kind is tl.constexpr else assigned(value),
+        "extreme": extreme, "range": counting, "not": lane_wise_not, "and": lane_wise("logical_and", False), "or": lane_wise("logical_or", True),
+        "chain": chain, "choice": choice, "gone": Gone, "later": lambda value: lambda: value,
+    }  # fmt: skip
+    for name, function in called.items():
+        setattr(builtins, f"interpreter {name}", function)
     for name in ("interpreter_semantic", "_InterpreterComparison"):  # for Triton's own functions
         setattr(builtins, name, getattr(interpreter, name, None))
     interpreter.FunctionRewriter._compile_and_exec = compile_and_exec
@@ -60,13 +62,15 @@ def assigned(value):
     return interpreter.interpreter_semantic.to_tensor(value, False)
 
 
-def counting(first, end=None, step=1, **_):
+def counting(first, end=None, step=1, num_stages=None, **_):
     """`range` and `tl.range` of a kernel: yields int32 scalars of the interpreter, as the compiler's loops do."""
     first, end = (0, first) if end is None else (first, end)
     if isinstance(step, tl.tensor) and step.handle.data.item() <= 0:
         raise ValueError("a range with a step that is known only in the run counts upwards on a GPU: make the step a constexpr")
+    around = operations.running.enter_loop(pipelined=(plain(num_stages) or 1) > 1)
     for i in range(first, end, step):
         yield interpreter.interpreter_semantic.to_tensor(i)
+    operations.running.loop = around
 
 
 def plain(value):
@@ -91,12 +95,18 @@ def lane_wise(method: str, decides: bool):
     return operator
 
 
+def choice(condition, chosen, other):
+    """`a if condition else b`: where only the run knows the condition, a number becomes a tensor."""
+    value = (chosen if condition else other)()
+    return assigned(value) if isinstance(condition, tl.tensor) else value
+
+
 def chain(names, left, *rest):
     """`a < b < c`: each operand once, and no more of them than decide."""
     result = True
     for name, later in zip(names.split(), rest):
         right = later()
-        result = builtins.interpreter_and(result, lambda: COMPARE[name](left, right))
+        result = lane_wise("logical_and", False)(result, lambda: COMPARE[name](left, right))
         if not isinstance(result, tl.tensor) and not result:
             break
         left = right

@@ -30,8 +30,10 @@ class Access:
     offsets: np.ndarray
     values: np.ndarray | None = None  # what a store, or an atomic exchange, writes
     orders: bool = False  # an atomic that acquires and releases
+    private: bool = False  # an atomic of the scope "cta": between programs it is none
     epoch: int = 0  # grows when the threads of a program wait for each other
-    lanes: np.ndarray | None = None  # positions in the block
+    loop: int = 0  # which pipelined loop it is in: its loads run ahead of its stores
+    lanes: np.ndarray | None = None  # positions in the block, with the number of the block's shape in the upper half: threads hold other lanes of another
     locks: bool = False  # a compare-and-swap or an exchange that found its address free and took it
     outcomes: set[bool] = field(default_factory=set)  # how conditions and masks that depend on its value came out
 
@@ -63,6 +65,9 @@ class Sanitizer:
         self.spans = sorted(set(spans))
         self.program = 0
         self.epoch = 0
+        self.loop = self.loops = 0
+        self.shapes: dict[tuple, int] = {}  # of blocks -> number
+        self.single: dict[int, tuple] = {}  # address -> (program, epoch) of what one thread alone wrote there last
         self.latest: Access | None = None  # the last atomic
         self.accesses: dict[int, list[Access]] = {}  # span -> accesses in time
         self.time = 0
@@ -74,17 +79,20 @@ class Sanitizer:
         self.taken[address] += 1
         return self.taken[address] == 2
 
-    def see(self, kind: str, addresses: np.ndarray, mask: np.ndarray, width: int, values=None, orders=False) -> np.ndarray:
+    def see(self, kind: str, addresses: np.ndarray, mask: np.ndarray, width: int, values=None, orders=False, private=False) -> np.ndarray:
         """Note one access; returns the mask without the lanes that point outside."""
         on = addresses[mask].astype(np.int64)
         if on.size == 0:
             return mask
         low, high, self.time = int(on.min()), int(on.max()) + width, self.time + 1
         values = None if values is None else np.broadcast_to(values, addresses.shape)[mask]
-        lanes = np.flatnonzero(mask) if kind != "atomic" else None
+        lanes = np.flatnonzero(mask) + (self.shapes.setdefault(addresses.shape, len(self.shapes)) << 32)
+        rest = {"orders": orders, "private": private, "epoch": self.epoch, "loop": self.loop}
+        if addresses.size == 1 and kind != "load":
+            self.single[low] = (self.program, self.epoch)
         for number, (first, end) in enumerate(self.spans):
             if first <= low and high <= end:  # the usual case: all lanes in one tensor
-                self._note(number, Access(self.time, self.program, kind, on - first, values, orders, self.epoch, lanes))
+                self._note(number, Access(self.time, self.program, kind, on - first, values, lanes=lanes, **rest))
                 return mask
         inside = np.zeros(on.shape, bool)
         for number, (first, end) in enumerate(self.spans):
@@ -92,7 +100,7 @@ class Sanitizer:
             if here.any():
                 inside |= here
                 part = None if values is None else values[here]
-                self._note(number, Access(self.time, self.program, kind, on[here] - first, part, orders, self.epoch, lanes if lanes is None else lanes[here]))
+                self._note(number, Access(self.time, self.program, kind, on[here] - first, part, lanes=lanes[here], **rest))
         self.findings[f"{kind}s outside"] += int((~inside).sum())
         mask = mask.copy()
         mask[mask] = inside
@@ -115,7 +123,7 @@ class Sanitizer:
         if kinds == {"load"} or kinds == {"store"} and not _repeats(accesses):
             return
         self.findings["races"] += sum(_disagrees(access) for access in accesses if access.values is not None)
-        if kinds == {"atomic"}:
+        if kinds == {"atomic"} and not any(access.private for access in accesses):
             return
         if len({access.program for access in accesses}) > 1:
             size = 1 + max(int(access.offsets.max()) for access in accesses)
@@ -124,6 +132,16 @@ class Sanitizer:
                 clash = self._unordered(accesses, clash)
             self.findings["races"] += int(clash.sum())
         self.findings["unsynchronised"] += _unsynchronised(accesses) if "load" in kinds else 0
+
+    def enter_loop(self, pipelined: bool) -> int:
+        """Begin a loop; returns the number of the loop around, to go back to."""
+        around, self.loops = self.loop, self.loops + pipelined
+        self.loop = self.loops if pipelined else 0
+        return around
+
+    def just_written(self, address: int) -> bool:
+        """Whether one thread of this program wrote there, and the others have not waited for it."""
+        return self.single.get(address) == (self.program, self.epoch)
 
     def _unordered(self, accesses: list[Access], clash: np.ndarray) -> np.ndarray:
         """The clashing elements for which some pair of accesses is ordered by no atomic operation."""
@@ -174,8 +192,8 @@ def _clashes(accesses: list[Access], size: int) -> np.ndarray:
             foreign = (writer[at] != -1) & (writer[at] != access.program)
             clash[at] |= foreign & ~_same(last[at], access.values)
             last[at] = access.values
-        who = {"store": writer, "load": reader, "atomic": adder}[access.kind]
-        who[at] = np.where((who[at] == -1) | (who[at] == access.program), access.program, MANY)
+        for who in (writer, reader) if access.private else ({"store": writer, "load": reader, "atomic": adder}[access.kind],):
+            who[at] = np.where((who[at] == -1) | (who[at] == access.program), access.program, MANY)
     touched = writer != -1
     for other in (reader, adder):  # someone else, or more than one, reads or adds where one writes
         clash |= touched & (other != -1) & ((other != writer) | (other == MANY))
@@ -191,19 +209,23 @@ def _disagrees(access: Access) -> int:
 
 
 def _unsynchronised(accesses: list[Access]) -> int:
-    """Elements that a program stores in one lane and loads in another, with nothing between that makes its threads wait."""
+    """Elements that a program writes in one lane and loads in another, with nothing between that makes its threads wait.
+
+    And what it loads and wrote before in the same pipelined loop, in whatever lane. To load first and write later is safe
+    in a block of another shape: what is written comes from what was loaded, and on its way from thread to thread it waits.
+    """
     size = 1 + max(int(access.offsets.max()) for access in accesses)
-    marks = {kind: (np.full(size, -1), np.full(size, -1)) for kind in ("load", "store")}  # lane and time of the last one
+    marks = {loads: [np.full(size, -1) for _ in range(3)] for loads in (True, False)}  # lane, time and loop of the last one
     found = 0
     for access in accesses:
-        if access.kind == "atomic":
-            continue
-        at, now = access.offsets, access.program * (1 << 20) + access.epoch
-        lane, stamp = marks["load" if access.kind == "store" else "store"]
-        found += int(((stamp[at] == now) & (lane[at] != access.lanes)).sum())
-        lane, stamp = marks[access.kind]
+        loads, at, now = access.kind == "load", access.offsets, access.program * (1 << 20) + access.epoch
+        lane, stamp, loop = marks[not loads]
+        moved = lane[at] != access.lanes if loads else (lane[at] ^ access.lanes) & 0xFFFFFFFF != 0
+        ahead = (loop[at] == access.loop) if loads and access.loop else False
+        found += int(((stamp[at] == now) & (moved | ahead)).sum())
+        lane, stamp, loop = marks[loads]
         lane[at] = np.where((stamp[at] == now) & (lane[at] != access.lanes), MANY, access.lanes)
-        stamp[at] = now
+        stamp[at], loop[at] = now, access.loop
     return found
 
 

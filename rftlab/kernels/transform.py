@@ -2,7 +2,7 @@
 
 Triton's interpreter looks for a kernel's source in text, by lines that start with "def ", and rewrites it inside the process under
 test. Here it is done once, outside, from the one syntax tree. What the rewritten kernels call are builtins of the child
-(`rewriting`), under names that no program can use.
+(`rewriting`), under names with a blank, which no program can write or define.
 """
 
 import ast
@@ -36,7 +36,7 @@ class KernelTransformer(ast.NodeTransformer):
 
     def visit_Assign(self, node):
         node = self.generic_visit(node)
-        node.value = _call(node.value, "interpreter_tensor", [node.value])
+        node.value = _call(node.value, "interpreter tensor", [node.value])
         return node
 
     visit_NamedExpr = visit_Assign
@@ -44,7 +44,7 @@ class KernelTransformer(ast.NodeTransformer):
     def visit_AnnAssign(self, node):
         node = self.generic_visit(node)
         if node.value is not None:
-            node.value = _call(node.value, "interpreter_annotated", [node.value, node.annotation])
+            node.value = _call(node.value, "interpreter annotated", [node.value, node.annotation])
         return node
 
     def visit_AugAssign(self, node):
@@ -59,39 +59,43 @@ class KernelTransformer(ast.NodeTransformer):
         if getattr(function, "id", getattr(function, "attr", None)) != "range" or not isinstance(node.target, ast.Name):
             return node
         if isinstance(function, ast.Name):
-            function.id = "interpreter_range"
-        gone = _call(node.target, "interpreter_gone", [ast.Constant(node.target.id, **_place(node.target))])
+            function.id = "interpreter range"
+        gone = _call(node.target, "interpreter gone", [ast.Constant(node.target.id, **_place(node.target))])
         return [node, ast.Assign([ast.Name(node.target.id, ast.Store(), **_place(node.target))], gone, **_place(node))]
 
     def visit_Call(self, node):
         node = self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and not node.keywords:
-            return _call(node, "interpreter_extreme", [node.func, *node.args])
+            return _call(node, "interpreter extreme", [node.func, *node.args])
         if isinstance(node.func, ast.Name) and node.func.id == "print":
-            return ast.Call(ast.Name("interpreter_print", ast.Load(), **_place(node)), [node.func, *node.args], node.keywords, **_place(node))
+            return ast.Call(ast.Name("interpreter print", ast.Load(), **_place(node)), [node.func, *node.args], node.keywords, **_place(node))
         return node
 
     def visit_BoolOp(self, node):
         node = self.generic_visit(node)
-        name = "interpreter_and" if isinstance(node.op, ast.And) else "interpreter_or"
+        name = "interpreter and" if isinstance(node.op, ast.And) else "interpreter or"
         return _lazily(node, name, [node.values[0]], node.values[1:])
+
+    def visit_IfExp(self, node):
+        node = self.generic_visit(node)
+        return _lazily(node, "interpreter choice", [node.test], [node.body, node.orelse])
 
     def visit_Compare(self, node):
         node = self.generic_visit(node)
         if len(node.ops) == 1 and not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
             return node
         names = ast.Constant(" ".join(type(op).__name__ for op in node.ops), **_place(node))
-        return _lazily(node, "interpreter_chain", [names, node.left], node.comparators)
+        return _lazily(node, "interpreter chain", [names, node.left], node.comparators)
 
     def visit_UnaryOp(self, node):
         node = self.generic_visit(node)
-        return _call(node, "interpreter_not", [node.operand]) if isinstance(node.op, ast.Not) else node
+        return _call(node, "interpreter not", [node.operand]) if isinstance(node.op, ast.Not) else node
 
 
 def _lazily(node, name: str, first: list[ast.expr], rest: list[ast.expr]):
     """A call whose later arguments are evaluated when they are needed; at once where := binds, which it would do inside a lambda."""
     if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
-        return _call(node, name, [*first, *(_call(value, "interpreter_later", [value]) for value in rest)])
+        return _call(node, name, [*first, *(_call(value, "interpreter later", [value]) for value in rest)])
     return _call(node, name, [*first, *(ast.Lambda(ast.arguments([], [], None, [], [], None, []), value, **_place(value)) for value in rest)])
 
 
