@@ -105,24 +105,48 @@ def work(job: dict, memory, note) -> None:
     except BaseException as error:
         note(failed=describe(error), case=-1)
         return
+    kept = {}
     for number, case in enumerate(job["cases"]):
         try:
             result = evidence.call(function, inputs[number], number)
             answers = check_result(result, case["outputs"], case["is_tuple"])
             write(memory, answers, case["outputs"], "at")
+            kept[number] = [answer.clone() for answer in answers], evidence.configurations
             note(ran=number)
-            if evidence.depends_on_order(function, [read_input(memory, one) for one in case["inputs"]], number, answers):
-                note(disordered=number)
         except BaseException as error:
             note(failed=describe(error), case=number)
+    if kept:
+        repeat(job, memory, note, evidence, kept)
     if job["rules"]:
         try:
-            result = evidence.call(function, again, job["ablate"], stores=False)
+            result = evidence.call(getattr(load(job), job["entry"]), again, job["ablate"], stores=False)
             case = job["cases"][job["ablate"]]
             write(memory, check_result(result, case["outputs"], case["is_tuple"]), case["outputs"], "ablated_at")
             note(ablated=True)
         except BaseException:
             pass  # no answer without the stores: as it should be
+
+
+def repeat(job: dict, memory, note, evidence: Evidence, kept: dict) -> None:
+    """Call again what could come out otherwise: with atomics in the opposite order of programs, and with each configuration of autotune.
+
+    `kept`: answers and number of configurations of the cases that ran. The program begins anew, and all cases are called in turn, or it could tell this run by what it
+    has kept from the first. Only atomics can make an answer depend on the order without a race.
+    """
+    try:
+        function = getattr(load(job), job["entry"]) if evidence.atomics else None
+        for number, case in enumerate(job["cases"] if evidence.atomics else ()):
+            inputs = [read_input(memory, one) for one in case["inputs"]]
+            if evidence.differs(kept.get(number, [[]])[0], function, inputs, number, backwards=True) and number in kept:
+                note(disordered=number)
+        for number, (answers, configurations) in kept.items():
+            for configuration in range(configurations) if configurations > 1 else ():
+                function, inputs = getattr(load(job), job["entry"]), [read_input(memory, one) for one in job["cases"][number]["inputs"]]
+                if evidence.differs(answers, function, inputs, number, configuration=configuration):
+                    note(misconfigured=number)
+    except BaseException:  # what ran once does not run again
+        for number in kept:
+            note(disordered=number)
 
 
 def read_input(memory, one: dict):

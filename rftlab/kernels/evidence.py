@@ -17,27 +17,29 @@ class Evidence:
     def __init__(self, job: dict, note):
         from rftlab.kernels import provenance
 
-        self.order, self.note, self.launches = job["order"], note, set()
+        self.order, self.note, self.launches, self.atomics = job["order"], note, set(), False
         self.log = provenance.TorchLog()
         self.log.__enter__()  # for the rest of this process's life: entering and leaving takes longer than logging
 
-    def call(self, function, inputs: list, case: int, stores: bool = True, backwards: bool = False):
+    def call(self, function, inputs: list, case: int, stores: bool = True, backwards: bool = False, configuration: int | None = None):
         """Call the function on one case's inputs; the evidence goes to the notes even when it raises.
 
         stores: False suppresses those of kernels. backwards: runs the programs of each launch in the opposite of the usual order.
+        configuration: of autotune, with none tried before; usually the case's own.
         """
         import torch
 
         from rftlab.kernels import interpreter, operations, provenance
 
         state, programs, self.seen = interpreter.state, [], []
-        state.case, state.backwards, operations.stores = case, backwards, stores
+        state.case, state.backwards, operations.stores = case if configuration is None else configuration, backwards, stores
+        state.configurations, state.tuned = 1, configuration is not None
         state.order.seed(f"{self.order} {case}")
 
         def on_launch(kernel, arguments, options, grid, sanitizer):
             programs.append(grid[0] * grid[1] * grid[2])
             self.seen.append(sanitizer)
-            self.remember(kernel, arguments, options)
+            self.remember(kernel, arguments, options, state.trial)
 
         state.on_launch = on_launch
         self.log.watch(inputs)
@@ -45,6 +47,8 @@ class Evidence:
             result = function(*inputs)
         finally:
             self.log.watching = False
+            self.configurations = state.configurations
+            self.atomics |= any(sanitizer.latest for sanitizer in self.seen)
             if stores:
                 self.report(case, programs)
         for answer in result if isinstance(result, (tuple, list)) else [result]:
@@ -58,21 +62,16 @@ class Evidence:
         for operation, line, why in dict.fromkeys(self.log.found[:20]):
             self.note(torch=[operation, line, why])
 
-    def depends_on_order(self, function, inputs: list, case: int, answers: list) -> bool:
-        """Whether the case that was called last comes out otherwise when its programs run in the opposite order.
-
-        Only atomics can do that without a race. Adding up in another order may move the last digits.
-        """
-        if not any(sanitizer.latest for sanitizer in self.seen):
-            return False
+    def differs(self, answers: list, function, inputs: list, case: int, **otherwise) -> bool:
+        """Whether a case comes out otherwise than `answers` when it is called otherwise. Adding up in another order may move the last digits."""
         try:
-            result = self.call(function, inputs, case, backwards=True)
+            result = self.call(function, inputs, case, **otherwise)
         except Exception:
             return True
         return not all(map(close, answers, result if isinstance(result, (tuple, list)) else [result]))
 
-    def remember(self, kernel, arguments, options) -> None:
-        """Note what is needed to compile a launch, once for each different one."""
+    def remember(self, kernel, arguments, options, trial: bool) -> None:
+        """Note what is needed to compile a launch, once for each different one. trial: autotune may drop it, if it does not fit a GPU."""
         from rftlab.kernels import interpreter
 
         signature = {}
@@ -85,10 +84,10 @@ class Evidence:
                 raise TypeError(f"{parameter.name}: a tuple of arguments may hold tensors and numbers only")
             signature[parameter.name] = {"constant": encode(value)} if kind == "constexpr" else kind
         launch = {"kernel": kernel.__name__, "signature": signature, "options": {k: encode(v) for k, v in options.items()}}
-        key = json.dumps(launch)
+        key = json.dumps([launch, trial])
         if key not in self.launches and len(self.launches) <= MAX_LAUNCHES:
             self.launches.add(key)
-            self.note(launch=launch)
+            self.note(launch=launch, trial=trial)
 
 
 def close(answer, other) -> bool:

@@ -3,9 +3,10 @@
 What differs from Triton's own, besides `rewriting`, `operations` and `folding`:
 - grid functions see plain values, and run before the launch, not inside it; unknown launch options are refused, as on a GPU;
 - programs run in a shuffled order, and every address passes the `sanitizer`;
-- autotune uses one configuration per test case, in turn, so that each one is tested;
+- autotune uses one configuration per test case, in turn, and tries another first, as it does on a GPU when its key is new;
 """
 
+import ctypes
 import functools
 import inspect
 import math
@@ -26,6 +27,7 @@ from rftlab.kernels.sanitizer import Sanitizer
 
 LAUNCH_OPTIONS = frozenset(("num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion"))
 MAX_PROGRAMS = 1 << 20
+MAX_CONFIGURATIONS = 48  # of autotune: each is tried, and compiled
 MAX_GRID = (2**31 - 1, 65535, 65535)  # CUDA's
 
 
@@ -33,6 +35,9 @@ class State:
     """What the grader wants from the next launches."""
 
     case = 0  # picks the configuration of autotune
+    configurations = 1  # how many there are
+    tuned = False  # the configuration is chosen, none is tried
+    trial = False  # autotune launches, and may drop what does not fit a GPU
     order = random.Random(0)
     backwards = False  # run the programs in the opposite order
     on_launch = staticmethod(lambda *_: None)  # (function, bound arguments, options, grid, sanitizer), when a launch starts
@@ -51,7 +56,7 @@ def install() -> None:
     interpreter.InterpretedFunction.run = launch
     interpreter.InterpretedFunction.__call__ = call_from_kernel
     triton.jit = jit.jit = lambda fn=None, **options: interpreter.InterpretedFunction(fn, **options) if fn else functools.partial(triton.jit, **options)
-    triton.autotune = autotuner.autotune = lambda configs, *_, prune_configs_by=None, **__: lambda fn: Tuned(fn, configs, prune_configs_by)
+    triton.autotune = autotuner.autotune = lambda configs, key=(), **options: lambda fn: Tuned(fn, configs, key, **options)
     operations.install()
     folding.install()
     tl.range = rewriting.counting
@@ -67,25 +72,54 @@ def wrap(self, fn, **options):
 def call_from_kernel(self, *args, **kwargs):
     if operations.running is None:
         raise RuntimeError(f"{self.__name__} is a kernel: launch it as {self.__name__}[grid](...)")
-    return self.rewrite()(*args, **kwargs)
+    asked = operations.decisions
+    result = self.rewrite()(*args, **kwargs)
+    return rewriting.assigned(result) if operations.decisions > asked and result is not None else result  # the compiler knows no number
 
 
 class Tuned(KernelInterface):
-    """An autotuned kernel: case i of a task runs configuration i, counted around."""
+    """An autotuned kernel: case i of a task runs configuration i, counted around, when the next one has been tried on the same tensors."""
 
-    def __init__(self, fn, configs, prune):
+    def __init__(self, fn, configs, key=(), prune_configs_by=None, reset_to_zero=None, restore_value=None, **_):
         self.fn, self.arg_names, self.configs = fn, fn.arg_names, list(configs) or [triton.Config({})]
-        self.prune = (prune or {}).get("early_config_prune")
+        self.prune, self.key, self.tried = (prune_configs_by or {}).get("early_config_prune"), list(key), set()
+        self.kept = [*(reset_to_zero or ()), *(restore_value or ())]
+        if unknown := {*self.key, *self.kept} - set(self.arg_names):
+            raise ValueError(f"autotune names {sorted(unknown)[0]}, which is no argument of the kernel")
+        if len(self.configs) > MAX_CONFIGURATIONS:
+            raise ValueError(f"autotune with more than {MAX_CONFIGURATIONS} configurations")
 
     def run(self, *args, **kwargs):
         configs = self.configs if self.prune is None else list(self.prune(self.configs, dict(zip(self.arg_names, args)), **kwargs))
-        config = configs[state.case % len(configs)]
+        named = {**dict(zip(self.arg_names, args)), **kwargs}
+        key = tuple(str(named.get(name)) for name in self.key)
+        state.configurations = max(state.configurations, len(configs))
+        if len(configs) > 1 and not state.tuned and key not in self.tried:
+            self.tried.add(key)
+            memory = [storage_of(named[name]) for name in self.kept if isinstance(named.get(name), torch.Tensor)]
+            before = [ctypes.string_at(*place) for place in memory]
+            self.run_one(configs[(state.case + 1) % len(configs)], args, kwargs, True)
+            for (address, _), raw in zip(memory, before):
+                ctypes.memmove(address, raw, len(raw))
+        return self.run_one(configs[state.case % len(configs)], args, kwargs, len(configs) > 1)
+
+    def run_one(self, config, args, kwargs, trial: bool):
         chosen = config.all_kwargs()
         if both := chosen.keys() & {k for k in kwargs if k not in LAUNCH_OPTIONS}:
             raise ValueError(f"conflicting meta-parameters: {', '.join(sorted(both))} set by autotune and by the launch")
         if config.pre_hook is not None:
             config.pre_hook({**dict(zip(self.arg_names, args)), **kwargs, **chosen})
-        return self.fn.run(*args, **{**kwargs, **chosen})
+        state.trial = trial
+        try:
+            return self.fn.run(*args, **{**kwargs, **chosen})
+        finally:
+            state.trial = False
+
+
+def storage_of(tensor: torch.Tensor) -> tuple[int, int]:
+    """Address and size of a tensor's memory."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
 
 
 def launch(self, *args, grid, warmup=False, **kwargs):

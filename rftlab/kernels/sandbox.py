@@ -41,9 +41,9 @@ class Outcome:
 
     def launches(self) -> list[dict]:
         """What was launched, as `compile` takes it."""
-        found = [note["launch"] for note in self.notes if isinstance(note.get("launch"), dict)]
+        found = [(note["launch"], note.get("trial") is True) for note in self.notes if isinstance(note.get("launch"), dict)]
         kinds = {"kernel": str, "signature": dict, "options": dict}
-        return [one for one in found if one.keys() == kinds.keys() and all(isinstance(one[k], kind) for k, kind in kinds.items())]
+        return [{**one, "trial": trial} for one, trial in found if one.keys() == kinds.keys() and all(isinstance(one[k], kind) for k, kind in kinds.items())]
 
     def cases(self) -> list[tuple[int, list[int], dict[str, int]]]:
         """(case, programs of each launch, findings of the sanitizer)."""

@@ -23,6 +23,10 @@ FAULTS = {
     "unsynchronised": "a race on {} elements: a program stores and loads them in different lanes, with no tl.debug_barrier() between",
     "races": "a race on {} elements: programs read and write the same memory, and nothing orders them",
 }
+REPEATED = {
+    "disordered": "the answer depends on the order in which programs run, and nothing orders them",
+    "misconfigured": "another configuration of autotune gives another answer",
+}
 
 
 class TestCases:
@@ -167,13 +171,20 @@ class Worker:
 
 
 def to_compile(launches: list[dict]) -> list[dict]:
-    """The launches, with "full" on the first and the largest of each kernel: they go down to PTX, the others through the front end."""
+    """The launches, with "full" on the first and the largest of each kernel: they go down to PTX, the others through the front end.
+
+    Of those of autotune the smallest goes down to PTX: a GPU passes over those that need too much memory.
+    """
     chosen: dict[str, list[int]] = {}
+    trials = sorted((i for i, launch in enumerate(launches) if launch["trial"]), key=lambda i: -_size(launches[i]))
+    smallest = {launches[i]["kernel"]: i for i in trials}
     for i, launch in enumerate(launches):
+        if launch["trial"] and i != smallest[launch["kernel"]]:
+            continue
         mine = chosen.setdefault(launch["kernel"], [i, i])
         if _size(launch) > _size(launches[mine[1]]):
             mine[1] = i
-    return [{**launch, "full": i in chosen[launch["kernel"]]} for i, launch in enumerate(launches)]
+    return [{**launch, "full": i in chosen.get(launch["kernel"], ())} for i, launch in enumerate(launches)]
 
 
 def _size(launch: dict) -> int:
@@ -232,11 +243,13 @@ def judge(program: Program, outcome: Outcome, compared: list, compiled: float) -
     """The stage of a program that keeps the rules and compiles."""
     ran = outcome.numbers("ran") if outcome.in_time and outcome.status == 0 else set()
     returned = [i in ran and compared[i] is not None for i in range(len(compared))]
-    found = {case: [FAULTS[kind].format(number) for kind, number in findings.items() if kind in FAULTS and number]
-             for case, _, findings in outcome.cases()}
-    for case in outcome.numbers("disordered") & found.keys():
-        found[case].append("the answer depends on the order in which programs run, and nothing orders them")
-    faults = [f"case {case}: {text}" for case, texts in sorted(found.items()) for text in texts]
+    found: dict[int, list[str]] = {}
+    for case, _, findings in outcome.cases():  # some cases ran more than once
+        found.setdefault(case, []).extend(FAULTS[kind].format(number) for kind, number in findings.items() if kind in FAULTS and number)
+    for note, fault in REPEATED.items():
+        for case in outcome.numbers(note) & found.keys():
+            found[case].append(fault)
+    faults = [f"case {case}: {text}" for case, texts in sorted(found.items()) for text in dict.fromkeys(texts)]
     matched = [r and c == "" and not found.get(i) for i, (r, c) in enumerate(zip(returned, compared))]
     shares = {"compiled": compiled, "ran": sum(returned) / len(returned), "matched": sum(matched) / len(matched)}
     if not all(returned):
