@@ -133,7 +133,7 @@ def test_kernels_are_rewritten_and_other_functions_are_not():
     module, kernels = marshal.loads(code_of(extract(block(code))))
     assert {line: name for line, (name, _) in kernels.items()} == {1: "k"}
     (rewritten,) = [constant for constant in kernels[1][1].co_consts if hasattr(constant, "co_names")]
-    assert {"interpreter_and", "interpreter_tensor"} <= set(rewritten.co_names)
+    assert {"interpreter and", "interpreter tensor"} <= set(rewritten.co_names)
     assert not any("interpreter" in name for constant in module.co_consts if hasattr(constant, "co_names") for name in constant.co_names)
 
 
