@@ -14,7 +14,7 @@ IMPORTS = _names(
 )
 BUILTINS = _names(
     "range len min max int float bool abs tuple list dict set isinstance print slice str round zip enumerate sum sorted "
-    "reversed any all map divmod pow Exception ArithmeticError AttributeError LookupError MemoryError OverflowError ValueError TypeError AssertionError RuntimeError NotImplementedError IndexError "
+    "reversed any all map filter hash iter next frozenset divmod pow Exception ArithmeticError AttributeError LookupError MemoryError OverflowError ValueError TypeError AssertionError RuntimeError NotImplementedError IndexError "
     "KeyError ZeroDivisionError Ellipsis NotImplemented"
 )
 TORCH = _names(

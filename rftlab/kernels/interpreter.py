@@ -74,7 +74,8 @@ def call_from_kernel(self, *args, **kwargs):
         raise RuntimeError(f"{self.__name__} is a kernel: launch it as {self.__name__}[grid](...)")
     asked = operations.decisions
     result = self.rewrite()(*args, **kwargs)
-    return rewriting.assigned(result) if operations.decisions > asked and result is not None else result  # the compiler knows no number
+    by_the_run = operations.decisions > asked and isinstance(result, (int, float, tuple))  # then the compiler knows no number
+    return rewriting.assigned(result) if by_the_run else result
 
 
 class Tuned(KernelInterface):
@@ -92,7 +93,7 @@ class Tuned(KernelInterface):
     def run(self, *args, **kwargs):
         configs = self.configs if self.prune is None else list(self.prune(self.configs, dict(zip(self.arg_names, args)), **kwargs))
         named = {**dict(zip(self.arg_names, args)), **kwargs}
-        key = tuple(str(named.get(name)) for name in self.key)
+        key = tuple(value if isinstance(value := named.get(name), (int, float, str)) else None for name in self.key)
         state.configurations = max(state.configurations, len(configs))
         if len(configs) > 1 and not state.tuned and key not in self.tried:
             self.tried.add(key)

@@ -103,10 +103,10 @@ class Checker:
         self.kernel = False
 
     def bind(self, node, name: str) -> None:
-        """A new name of the module: each only once. It may be one of Python's own, which it then hides for good."""
+        """A new name of the module: each only once, and none of Python's own that is not allowed: a function called before would find that."""
         if name in self.imports or name in self.globals:
             self.say(node, f"{name} is defined twice")
-        if name.startswith("__"):
+        if name.startswith("__") or hasattr(builtins, name) and name not in BUILTINS:
             self.say(node, f"{name} is Python's own: choose another name")
         self.globals.add(name)
 
