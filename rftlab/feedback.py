@@ -25,7 +25,9 @@ def log(path, prompt, completion, answer=None, liked=None, info=None) -> None:
 
 
 def read(path) -> list[dict]:
-    """Every entry. Raises ValueError naming the line of one that is broken."""
+    """Every entry. Raises FileNotFoundError, and ValueError naming the line of one that is broken."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path} yet; rftlab.feedback.log writes it, one line a served answer")
     entries = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:
@@ -61,7 +63,8 @@ def next_examples(path, verify=None, known=()) -> tuple[list[dict], list[str]]:
             rows.append({**entry.get("info", {}), "prompt": entry["prompt"], "answer": str(entry["answer"]), "source": "served"})
         else:
             unanswered.append(entry["prompt"])
-    data.parse(rows).usable()
+    if rows:
+        data.parse(rows).usable()
     return rows, unanswered
 
 

@@ -1,7 +1,7 @@
 """Serve a merged model with an OpenAI-compatible address: `python -m rftlab serve build/workflow/merged`.
 
-The server is transformers' own (`transformers serve`), behind rftlab.serving_guard; on a GPU, `vllm serve FOLDER` takes the same folder and answers the same
-requests, and llama-cpp-python's server the GGUF file. `Server` runs one for as long as a `with` block lasts:
+The server is transformers' own (`transformers serve`), behind rftlab.serving_guard; on a GPU, `vllm serve FOLDER` takes the same folder
+and answers the same requests, and llama-cpp-python's server the GGUF file. `Server` runs one for as long as a `with` block lasts:
 
     with Server("build/workflow/merged") as server:
         client = openai.OpenAI(base_url=server.address, api_key="none")
@@ -21,11 +21,12 @@ START_SECONDS = 300  # a busy machine needs many for what takes ten
 
 
 def command(folder, port, host="localhost") -> list[str]:
-    """What starts the server. Raises ValueError for a folder that holds no whole model."""
+    """What starts the server. Raises ValueError for a folder that holds no whole model, and for a port that cannot be had."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         what = "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
         raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
+    check_port(port, host)
     return [sys.executable, "-m", "rftlab.serving_guard", "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
 
 
@@ -76,6 +77,20 @@ def environment() -> dict:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
 
 
+def check_port(port, host="localhost") -> None:
+    """Raise ValueError unless a server can listen there: a client would talk to another one, that was there before."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port}: expected a number from 1 to 65535")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that ended a moment ago is not in the way
+            one.bind(address)
+    except OSError as error:
+        raise ValueError(f"no server can listen at {host}:{port} ({error.strerror or error}); take another port (--port 8001), or end what "
+                         "listens there") from error
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as one:
@@ -85,5 +100,6 @@ def free_port() -> int:
 
 def serve(folder, port=8000, host="localhost") -> int:
     """Serve until Ctrl-C; returns the server's exit code."""
+    words = command(folder, port, host)
     print(f"serving {folder} at http://{host}:{port}/v1, model name {Path(folder).resolve()} (Ctrl-C ends it)", flush=True)
-    return subprocess.call(command(folder, port, host), env=environment())
+    return subprocess.call(words, env=environment())

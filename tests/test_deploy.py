@@ -1,5 +1,8 @@
 """Adapters, merged weights, GGUF and ONNX answer alike; a served model answers the official client, and says what is wrong with a request."""
+import asyncio
+import json
 import os
+import socket
 import sys
 
 import pytest
@@ -8,7 +11,7 @@ import torch
 import rftlab
 from rftlab import deploy, feedback, serving
 from rftlab.evaluate import Estimate
-from rftlab.serving_guard import fault
+from rftlab.serving_guard import Doorman, fault
 
 QUESTION = "What is 34 + 51? Answer with the number only."
 
@@ -162,6 +165,18 @@ def test_the_official_client_is_answered(trained):
         for wrong, named in ({"messages": []}, "messages"), ({"messages": [{"role": "user"}]}, r"messages\[0\]"), ({"max_tokens": 0}, "max_tokens"):
             with pytest.raises(openai.BadRequestError, match=named):
                 client.chat.completions.create(**{**asked, **wrong})
+        assert [one.id for one in client.models.list()] == [server.model]
+        in_parts = {"messages": [{"role": "user", "content": [{"type": "text", "text": QUESTION[:9]}, {"type": "text", "text": QUESTION[9:]}]}]}
+        assert client.chat.completions.create(**{**asked, **in_parts}).choices[0].message.content == expected
+        short = {k: v for k, v in asked.items() if k != "max_tokens"}
+        assert client.chat.completions.create(**short, max_completion_tokens=1).usage.completion_tokens == 1
+        assert client.chat.completions.create(**short).choices[0].message.content == expected
+        with pytest.raises(openai.BadRequestError, match="have room: shorten the messages, or lower max_tokens"):
+            client.chat.completions.create(**{**asked, "messages": [{"role": "user", "content": "1 + 1 " * 1000}], "stream": True})
+        with pytest.raises(openai.NotFoundError, match="there is no POST /v1/completions here; this server answers POST /v1/chat"):
+            client.completions.create(model=server.model, prompt="2 + 2 =")
+        with pytest.raises(ValueError, match="no server can listen at localhost.*take another port"):
+            serving.Server(folder / "merged", port=server.port)
         assert client.chat.completions.create(**asked).choices[0].message.content == expected, "it goes on after wrong requests"
         process = server.process
     assert process.poll() is not None, "the server ends with the block"
@@ -170,11 +185,68 @@ def test_the_official_client_is_answered(trained):
 @pytest.mark.parametrize("change, status, parameter", [
     ({}, None, None), ({"model": None}, 404, "model"), ({"messages": "hi"}, 400, "messages"), ({"messages": [1]}, 400, "messages[0]"),
     ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0]"), ({"temperature": "hot"}, 400, "temperature"),
-    ({"temperature": 2.5}, 400, "temperature"), ({"top_p": True}, 400, "top_p"), ({"max_tokens": -1}, 400, "max_tokens")])
+    ({"temperature": 2.5}, 400, "temperature"), ({"temperature": float("nan")}, 400, "temperature"), ({"top_p": True}, 400, "top_p"),
+    ({"max_tokens": -1}, 400, "max_tokens"), ({"max_tokens": 2.5}, 400, "max_tokens"), ({"max_completion_tokens": "9"}, 400, "max_completion_tokens"),
+    ({"seed": "x"}, 400, "seed"), ({"stream": "yes"}, 400, "stream"), ({"stop": 1}, 400, "stop"), ({"stop": ["."], "n": 1, "logprobs": False}, None, None),
+    ({"n": 2}, 400, "n"), ({"logprobs": True}, 400, "logprobs"), ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+    ({"response_format": {"type": "text"}}, None, None), ({"messages": [{"role": "developer", "content": "hi"}]}, None, None),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0]"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, "messages[0]"),
+    ({"messages": [{"role": "user", "content": "half \ud800"}]}, 400, "messages[0]")])
 def test_wrong_requests_are_named(change, status, parameter):
     found = fault({"model": "m", "messages": [{"role": "user", "content": "hi"}], **change}, "m")
     assert (found or (None, None))[:2] == (status, parameter)
     assert fault([], "m")[0] == 400
+
+
+def knock(app, body=b"", method="POST", path="/v1/chat/completions", **more):
+    """(status, answer, what the app behind the doorman was given) of one request, without a server."""
+    sent, given = [], []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def behind(scope, take, send):
+        given.append(json.loads((await take())["body"]))
+        await app(send)
+
+    async def send(message):
+        sent.append(message)
+
+    try:
+        asyncio.run(Doorman(behind, "m", **more)({"type": "http", "method": method, "path": path, "headers": []}, receive, send))
+    except ZeroDivisionError:
+        pass  # the server's log shows it
+    return sent[0]["status"], json.loads(sent[1]["body"]), given
+
+
+async def well(send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'"well"'})
+
+
+async def breaks(send):
+    raise ZeroDivisionError("deep inside")
+
+
+def test_the_doorman_translates_and_no_request_ends_without_a_word():
+    asks = {"model": "m", "messages": [{"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "short."}]},
+                                       {"role": "user", "content": "hi"}]}
+    status, answer, (given,) = knock(well, json.dumps({**asks, "max_completion_tokens": 7}).encode())
+    assert (status, answer) == (200, "well") and given["max_tokens"] == 7 and "max_completion_tokens" not in given
+    assert given["messages"][0] == {"role": "system", "content": "Be short."}
+    status, answer, _ = knock(breaks, json.dumps(asks).encode())
+    assert status == 500 and "the model failed: ZeroDivisionError: deep inside" in answer["error"]["message"]
+    for body in b"{bad", b"\xff\xfe", b"[" * 100000:
+        status, answer, given = knock(well, body)
+        assert status == 400 and not given and "the body is no JSON" in answer["error"]["message"]
+    assert knock(well, method="GET")[0] == knock(well, path="/load_model")[0] == 404, "no other model can be asked for"
+    tokenizer, wrong = rftlab.load_policy("tiny").tokenizer, "{{ raise_exception('roles must alternate') }}"
+    status, _, (given,) = knock(well, json.dumps(asks).encode(), tokenizer=tokenizer, longest=100)
+    assert status == 200 and 50 < given["max_tokens"] < 100, "what is left, where nothing was said"
+    tokenizer.chat_template = wrong
+    status, answer, _ = knock(well, json.dumps(asks).encode(), tokenizer=tokenizer)
+    assert status == 400 and "template refuses these messages: roles must alternate" in answer["error"]["message"]
 
 
 def right(completion, problem):
@@ -216,5 +288,30 @@ def test_the_command_refuses_a_folder_without_a_model(tmp_path, capsys):
     from rftlab.__main__ import main
 
     assert main(["serve", str(tmp_path)]) == 1
-    assert "holds no model" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "holds no model" in said.err and "serving" not in said.out
     assert os.listdir(tmp_path) == []
+
+
+def test_a_port_that_is_taken_or_none_is_refused(trained, capsys):
+    from rftlab.__main__ import main
+
+    folder = str(trained[1] / "merged")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert main(["serve", folder, "--port", str(taken)]) == 1
+        said = capsys.readouterr()
+        assert f"no server can listen at localhost:{taken} (" in said.err and "take another port" in said.err and not said.out
+    serving.check_port(taken)
+    for port, host, words in (99999, "localhost", "expected a number from 1 to 65535"), (taken, "no.such.host.invalid", "no server can listen"):
+        with pytest.raises(ValueError, match=words):
+            serving.check_port(port, host)
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file .*; rftlab.feedback.log writes it"):
+        feedback.drift(tmp_path / "none.jsonl", right, Estimate(0.5, 0.3, 0.7, 20))
+    feedback.log(tmp_path / "log.jsonl", "2 + 3", "5", "5")
+    assert feedback.next_examples(tmp_path / "log.jsonl", right) == ([], []), "nothing failed, and that is no fault"
