@@ -143,6 +143,7 @@ def main(given) -> int:
     from rftlab.data_check import verify_from
     from rftlab.own_task import OwnTask
 
+    Path(given.out).parent.mkdir(parents=True, exist_ok=True)  # before the minutes that measuring takes
     problems = data.load(given.data).usable().problems
     task = OwnTask(Path(given.data).stem, verify_from(given.reward), (), tuple(problems))
     found = compare(lambda: load_policy(given.before), lambda: load_policy(given.after), task, problems, max_new_tokens=given.max_new_tokens)

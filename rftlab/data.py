@@ -22,6 +22,7 @@ FORMATS = ("text", "instruction", "sharegpt", "chatml", "prompt")
 KEYS = {"text": ("text",), "instruction": ("instruction", "input", "output", "system", "history"),
         "sharegpt": ("conversations",), "chatml": ("messages",), "prompt": ("prompt", "completion")}
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+EXAMPLE = '{"prompt": "2 + 3 =", "answer": "5"}'
 HEADINGS = {"system": "### System:", "user": "### Instruction:", "assistant": "### Response:"}
 _HEADING = re.compile(r"^### (System|Instruction|Response):[ \t]*\n?", re.MULTILINE)
 _ROLE = {"System": "system", "Instruction": "user", "Response": "assistant"}
@@ -87,7 +88,11 @@ class Examples:
         return [row.problem for row in self.rows]
 
     def usable(self) -> "Examples":
-        """Itself, when no line is at fault; else ValueError naming the first three. Training on half a file is a choice: `.rows`."""
+        """Itself, when no line is at fault; else ValueError naming the first three. Training on half a file is a choice: `.rows`.
+
+        Without a single line it is a ValueError too."""
+        if not self.faults and not self.rows:
+            raise ValueError(f"{self.source} holds no example; expected one JSON object a line, such as {EXAMPLE}")
         if self.faults:
             shown = "\n  ".join(map(str, self.faults[:3]))
             raise ValueError(f"{len(self.faults)} of {len(self.faults) + len(self.rows)} lines of {self.source} cannot be used:\n"
@@ -96,18 +101,41 @@ class Examples:
 
 
 def load(path) -> Examples:
-    """Read a JSONL file. Raises FileNotFoundError; whatever is wrong inside becomes a fault."""
-    raw = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
-    examples = Examples(Path(path).name)
-    for number, line in enumerate(raw.split("\n"), 1):
+    """Read a JSONL file. Raises FileNotFoundError, or IsADirectoryError; whatever is wrong inside becomes a fault."""
+    path = Path(path)
+    if not path.is_file():
+        kind, what = (IsADirectoryError, "is a folder") if path.is_dir() else (FileNotFoundError, f"does not exist (looked for in {Path.cwd()})")
+        raise kind(f"{path} {what}; expected a file with one JSON object a line, such as {EXAMPLE}")
+    raw = path.read_bytes()
+    examples = Examples(path.name)
+    if strange := _no_text(raw):
+        examples.faults.append(Fault(1, "the file", strange, "text in UTF-8, one JSON object a line"))
+        return examples
+    for number, line in enumerate(raw.decode("utf-8-sig", errors="replace").split("\n"), 1):
         if line.strip():
             try:
                 _take(examples, number, json.loads(line))
-            except json.JSONDecodeError as error:
-                what = "one JSON object a line" if number > 1 or line.strip() not in "[{" else (
-                    "one JSON object a line (JSONL), not one document over several lines")
-                examples.faults.append(Fault(number, f"character {error.pos + 1}", f"no JSON ({error.msg})", what))
+            except (json.JSONDecodeError, RecursionError) as error:
+                where, said = (f"character {error.pos + 1}", error.msg) if isinstance(error, json.JSONDecodeError) else ("the line", "nested too deep")
+                examples.faults.append(Fault(number, where, f"no JSON ({said})", _instead(number, line)))
     return examples
+
+
+def _no_text(raw) -> str:
+    """What a file is that is no text in UTF-8, "" for one that may be."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16, as Windows programs write it"
+    known = {b"PK\x03\x04": "a zip archive (an .xlsx file is one)", b"\x1f\x8b": "compressed by gzip", b"PAR1": "a Parquet file"}
+    return next((kind for start, kind in known.items() if raw.startswith(start)), "")
+
+
+def _instead(number, line) -> str:
+    """What was expected in the place of a line that is no JSON."""
+    if number == 1 and line.strip() in "[{":
+        return "one JSON object a line (JSONL), not one document over several lines"
+    if number == 1 and "{" not in line and any(key in re.split("[,;\t]", line.strip()) for keys in KEYS.values() for key in keys):
+        return "one JSON object a line, not a table; csv.DictReader reads one, json.dumps(row) writes each line"
+    return "one JSON object a line"
 
 
 def parse(rows, source="rows") -> Examples:
@@ -129,7 +157,8 @@ def _take(examples, number, row) -> None:
 def recognise(row) -> str:
     """Which of FORMATS a row is in. Raises Malformed for none, or for more than one."""
     if not isinstance(row, dict):
-        raise Malformed("the line", f"a {type(row).__name__}", 'an object, {"prompt": ..., "answer": ...} for example')
+        raise Malformed("the line", f"a {type(row).__name__}", 'an object, {"prompt": ..., "answer": ...} for example'
+                        + (", each on a line of its own" if isinstance(row, list) and row and isinstance(row[0], dict) else ""))
     found = [name for name in FORMATS if KEYS[name][0] in row]
     if len(found) != 1:
         what = " and ".join(found) if found else "only " + (", ".join(map(str, row)) or "nothing")

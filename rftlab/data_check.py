@@ -5,18 +5,20 @@
     report.plot()            # lengths and openings
 """
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
-from rftlab.own_task import OwnTask, fragile, normal
+from rftlab.own_task import OwnTask, fragile, normal, own_line
 
 SHOWN = 5  # findings of one kind that are printed; `findings` has all
 
 
 @dataclass(frozen=True)
 class Finding:
-    """kind: fault, duplicate, contradiction, leak, rejected, gullible, fragile, long, silent. line: 0 where it is about the whole file."""
+    """kind: fault, empty, duplicate, contradiction, leak, rejected, gullible, fragile, long, silent. line: 0 where it is about the whole file."""
 
     kind: str
     line: int
@@ -85,6 +87,7 @@ def check(examples, test=None, verify=None, policy=None, max_prompt_tokens=None)
     fragile: a string on which the reward fails. silent: no answer and no completion, so that a verifier has nothing to compare with.
     """
     found = [Finding("fault", one.line, str(one)) for one in examples.faults]
+    found += [Finding("empty", 0, f"{one.source} holds no example") for one in (examples, test) if one is not None and not one.rows + one.faults]
     found += _repeated(examples.rows)
     if test is not None:
         found += [Finding("fault", one.line, f"held-out {one}") for one in test.faults] + _leaks(examples.rows, test.rows)
@@ -163,8 +166,17 @@ def verify_from(name):
     spec = importlib.util.spec_from_file_location("own_reward", path) if path.endswith(".py") else None
     if spec is None:
         raise ValueError(f"{name!r} is no reward; expected one of {', '.join(tasks.NAMES)}, or file.py:function")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path} (looked for in {Path.cwd()}); expected file.py:function")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(Path(path).resolve().parent))  # it may import what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        at = own_line(error, path)
+        raise ValueError(f"{path} cannot be run{at}: {type(error).__name__}: {error}; mend it, and try it with `python {path}`") from error
+    finally:
+        sys.path.pop(0)
     if not callable(getattr(module, function, None)):
         raise ValueError(f"{path} has no function {function!r}; expected one of the form {function or 'reward'}(completion, problem)")
     return getattr(module, function)

@@ -35,6 +35,7 @@ def check(given) -> int:
     if given.picture and report.lengths:
         import matplotlib
         matplotlib.use("Agg")
+        Path(given.picture).parent.mkdir(parents=True, exist_ok=True)
         report.plot()[0].figure.savefig(given.picture, dpi=150)
         print(f"picture: {given.picture}")
     return int(not report.ok)
@@ -43,6 +44,7 @@ def check(given) -> int:
 def convert(given) -> int:
     examples = data.load(given.file).usable()
     lines = [json.dumps(data.convert({"messages": row.messages, **row.columns}, given.to), ensure_ascii=False) for row in examples.rows]
+    Path(given.out).parent.mkdir(parents=True, exist_ok=True)
     Path(given.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines)} rows as {given.to} in {given.out}")
     return 0

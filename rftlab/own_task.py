@@ -7,11 +7,14 @@
     task.train(16), task.test(4), task.reward("5", task.test(1)[0])
 """
 import hashlib
+import inspect
 import math
 import random
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rftlab.tasks import Problem
 
@@ -28,6 +31,9 @@ class OwnTask:
     verify: Callable
     train_problems: tuple
     test_problems: tuple
+
+    def __post_init__(self):
+        _fits(self.verify)
 
     def train(self, n: int | None = None, seed: int = 0) -> list[Problem]:
         """n training problems in an order that `seed` draws, all by default; a smaller n with the same seed gives the first of them."""
@@ -46,12 +52,19 @@ class OwnTask:
     def reward(self, completion: str, problem: Problem) -> float:
         """What `verify` says, as a number. Raises ValueError, naming the completion, where it fails or says no number."""
         try:
-            value = float(self.verify(completion, problem))
+            said = self.verify(completion, problem)
         except Exception as error:
-            raise ValueError(f"your reward function failed with {type(error).__name__}: {error}\n  on the completion {completion!r:.80} "
-                             f"to {problem.prompt!r:.80}; a policy may write anything, so return a number for every string") from error
+            at = own_line(error, getattr(getattr(self.verify, "__code__", None), "co_filename", None))
+            raise ValueError(f"your reward function failed with {type(error).__name__}: {error}{at}\n  on the completion "
+                             f"{completion!r:.80} to {problem.prompt!r:.80}; a policy may write anything, so return a number for every string"
+                             ) from error
+        try:
+            value = math.nan if isinstance(said, (str, bytes)) else float(said)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"your reward function returned {value} for {completion!r:.80}; expected a finite number")
+            missing = " (does every way through it end in a `return`?)" if said is None else ""
+            raise ValueError(f"your reward function returned {said!r:.80} for {completion!r:.80}; expected a finite number, such as 1.0{missing}")
         return value
 
     def well_formed(self, completion: str, problem: Problem) -> bool:
@@ -83,6 +96,36 @@ def own_task(problems, verify, test=0.2, name="own") -> OwnTask:
     if not problems or not test:
         raise ValueError(f"{len(problems)} training and {len(test)} test problems: both need at least one; give more examples, or test=[...]")
     return OwnTask(name, verify, tuple(problems), tuple(test))
+
+
+def _fits(verify) -> None:
+    """Raise ValueError unless verify(completion, problem) can be called, as far as its signature tells."""
+    try:
+        signature = inspect.signature(verify)
+    except (TypeError, ValueError):  # no function, or one in C
+        signature = None
+    name = getattr(verify, "__name__", type(verify).__name__)
+    if not callable(verify):
+        raise ValueError(f"the reward is {verify!r:.60}; expected a function reward(completion, problem) that returns a number")
+    try:
+        names = list(signature.parameters) if signature else []
+        if signature:
+            signature.bind("a completion", "a problem")
+    except TypeError as error:
+        raise ValueError(f"{name}{signature} cannot be called with (completion, problem): {error}; expected two parameters, the text and "
+                         "the problem with its .prompt, .answer and .info") from error
+    if {"prompts", "completions"} & set(names[:2]):
+        raise ValueError(f"{name}{signature} takes whole lists, as TRL wants them: give it to reward_fn= or reward_funcs=; expected here "
+                         "is reward(completion, problem), which looks at one")
+
+
+def own_line(error, path) -> str:
+    """", line 3 of mine.py": where in the reader's file, or notebook cell, an error came from; "" where its traceback does not pass there."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f", line {error.lineno} of {Path(error.filename or path).name}"
+    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if path and Path(one.filename).name == Path(path).name]
+    cell = "ipykernel" in str(path) or str(path).startswith("<")
+    return f", line {lines[-1]} of {'its cell' if cell else Path(path).name}" if lines else ""
 
 
 def normal(prompt) -> str:

@@ -1,10 +1,13 @@
 """Five formats in and out, and every line that is not blank is a row or a fault that says where and what."""
 import json
+import re
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rftlab
 from rftlab import data, own_task
 from rftlab.__main__ import main
 from rftlab.data_check import check, verify_from
@@ -82,10 +85,34 @@ def test_a_bad_line_is_named(tmp_path, line, where, found, expected):
         examples.usable()
 
 
-def test_one_document_over_several_lines_is_explained(tmp_path):
-    file = tmp_path / "mine.json"
-    file.write_text('[\n  {"prompt": "a"}\n]\n')
-    assert "not one document over several lines" in str(data.load(file).faults[0])
+@pytest.mark.parametrize("content, said", [
+    ('[\n  {"prompt": "a"}\n]\n', "not one document over several lines"),
+    ('[{"prompt": "a"}, {"prompt": "b"}]', "a list; expected an object.* each on a line of its own"),
+    ("prompt,answer\n2 + 3,5\n", "not a table; csv.DictReader reads one"),
+    ("\ufeff" + '{"prompt": "a"}\n'.encode("utf-16").decode("latin-1"), "no JSON"),
+    ('{"prompt": "a"}\n'.encode("utf-16"), "line 1, the file: UTF-16"),
+    (b"PK\x03\x04rest", "a zip archive"), (b"PAR1\x00", "a Parquet file"), (bytes(range(256)), "no JSON"),
+    ("[" * 100000, "nested too deep"),
+])
+def test_what_is_no_jsonl_is_explained(tmp_path, content, said):
+    file = tmp_path / "mine.jsonl"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    examples = data.load(file)
+    assert re.search(said, str(examples.faults[0])), examples.faults[0]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n\n"])
+def test_an_empty_file_is_no_good_file(tmp_path, capsys, content):
+    file = tmp_path / "empty.jsonl"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="empty.jsonl holds no example; expected one JSON object a line, such as"):
+        data.load(file).usable()
+    assert main(["data", "check", str(file)]) == 1 and "empty: empty.jsonl holds no example" in capsys.readouterr().out
+    assert kinds(check(rows(("a", "1")), test=data.load(file))) == [("empty", 0)]
+    with pytest.raises(FileNotFoundError, match="does not exist .looked for in .*expected a file with one JSON object a line"):
+        data.load(tmp_path / "nothing.jsonl")
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a file"):
+        data.load(tmp_path)
 
 
 @given(st.lists(st.text(max_size=20) | st.sampled_from([json.dumps(row) for row in SAME.values()]), max_size=8))
@@ -133,8 +160,6 @@ def test_a_verifier_that_errs_is_found():
 
 
 def test_long_prompts_are_counted_in_the_models_own_template():
-    import rftlab
-
     policy = rftlab.load_policy("tiny")
     short, long = "2 + 3 =", "2 + 3 = " * 20
     exact = len(policy.encode([long])[0][0])
@@ -162,8 +187,54 @@ def test_a_reward_that_fails_names_the_completion():
     task = own_task.OwnTask("own", lambda c, p: 1 / len(c), (), ())
     with pytest.raises(ValueError, match="(?s)ZeroDivisionError.*on the completion ''.*return a number for every string"):
         task.reward("", rows(("a", "1")).problems[0])
-    with pytest.raises(ValueError, match="returned nan"):
-        own_task.OwnTask("own", lambda c, p: float("nan"), (), ()).reward("a", rows(("a", "1")).problems[0])
+
+
+@pytest.mark.parametrize("said, shown", [(float("nan"), "nan"), (float("inf"), "inf"), ("1.0", "'1.0'"), ([1.0], r"\[1.0\]"), (10**400, "1000"),
+                                         (None, "None for 'a'")])
+def test_a_reward_that_is_no_number_is_refused(said, shown):
+    with pytest.raises(ValueError, match=f"returned {shown}.*expected a finite number"):
+        own_task.OwnTask("own", lambda c, p: said, (), ()).reward("a", rows(("a", "1")).problems[0])
+    with pytest.raises(ValueError, match="does every way through it end in a `return`"):
+        own_task.OwnTask("own", lambda c, p: None, (), ()).reward("a", rows(("a", "1")).problems[0])
+
+
+@pytest.mark.parametrize("verify, said", [
+    (lambda text: 1.0, "cannot be called with .completion, problem.: too many positional"), (3, "the reward is 3; expected a function"),
+    (lambda completion, problem, strictly: 1.0, "missing a required argument: 'strictly'"),
+    (lambda prompts, completions, **columns: [1.0], "takes whole lists, as TRL wants them: give it to reward_fn="),
+    (lambda completions, **columns: [1.0], "cannot be called with")])
+def test_a_reward_of_another_form_is_refused_at_once(verify, said):
+    with pytest.raises(ValueError, match=said):
+        own_task.own_task(rows(("a", "1"), ("b", "2")).problems, verify)
+
+
+def test_a_reward_may_be_anything_that_takes_a_completion_and_a_problem():
+    problem, = rows(("a", "1")).problems
+    for verify in (lambda c, p: True, lambda c, p, strictly=False: 1, lambda *both: 1.0, rftlab.load_task("arithmetic").reward):
+        assert own_task.OwnTask("own", verify, (), ()).reward("1", problem) == 1.0
+
+
+@pytest.mark.parametrize("source, said", [
+    ("def right(:", "cannot be run, line 1 of mine.py: SyntaxError"),
+    ("import json\n1/0", "cannot be run, line 2 of mine.py: ZeroDivisionError"), ("raise SystemExit(3)", "cannot be run, line 1 of mine.py: SystemExit: 3"),
+    ("import not_there", "ModuleNotFoundError: No module named 'not_there'"), (None, "there is no file .*mine.py"),
+    ("def other(completion, problem): return 1", "has no function 'right'"),
+    ("def right(completion): return 1", r"right\(completion\) cannot be called"),
+    ("\n\ndef right(completion, problem):\n    return 1 / 0", "ZeroDivisionError: division by zero, line 4 of mine.py")])
+def test_a_file_with_a_bad_reward_is_one_clear_line(tmp_path, capsys, source, said):
+    file = tmp_path / "good.jsonl"
+    file.write_text('{"prompt": "2 + 3 =", "answer": "5"}\n')
+    if source is not None:
+        (tmp_path / "mine.py").write_text(source)
+    assert main(["data", "check", str(file), "--reward", f"{tmp_path / 'mine.py'}:right"]) == 1
+    out = capsys.readouterr()
+    assert re.search(said, out.err + out.out) and "Traceback" not in out.err
+
+
+def test_a_reward_imports_what_lies_beside_it(tmp_path):
+    (tmp_path / "beside_it.py").write_text("PAID = 0.25\n")
+    (tmp_path / "mine.py").write_text("from beside_it import PAID\ndef right(completion, problem): return PAID\n")
+    assert verify_from(f"{tmp_path / 'mine.py'}:right")("x", None) == 0.25 and str(tmp_path) not in sys.path
 
 
 def test_the_commands(tmp_path, capsys):
