@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from rftlab import advantages, losses, records, rewards
+from rftlab import advantages, losses, records, reward_check, rewards
 from rftlab.logprobs import completion_log_probs
 from rftlab.loop import Loop, configuration, draw, step_seed
 from rftlab.rollout import rollout
@@ -25,7 +25,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     stop: see `rftlab.rollout.rollout`. lr: default 2e-4 with adapters, 3e-4 without. prompts_per_pass: groups per forward pass; it changes memory, not the
     result. eval_problems: held-out problems for accuracy before, every `eval_every` steps, and after.
     checkpoint: a file to resume from, written every `checkpoint_every` steps; the same call goes on where it stopped.
-    Raises ValueError for no problems, a group of one, or a checkpoint of another run.
+    Raises ValueError for no problems, a group of one, a reward that is no number, or a checkpoint of another run.
     """
     if not problems or group_size < 2:
         raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
@@ -35,7 +35,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
                          configuration(policy, task, problems, arguments))
-    reward_fn = reward_fn or rewards.verifier(task)
+    reward_fn = _plain(reward_fn or rewards.verifier(task))
     reference = Reference(policy) if kl_coef or track_kl else None
     loop = Loop(policy, task, record, steps=steps, lr=lr, eval_problems=eval_problems, eval_every=eval_every,
                 max_new_tokens=max_new_tokens, patience=patience, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
@@ -59,6 +59,13 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     return loop.finish()
 
 
+def _plain(reward_fn):
+    """The reward function, looked at. Raises ValueError for one that cannot be called here."""
+    if reward_check.is_async(reward_fn):
+        raise ValueError("the reward function is `async`, for which nobody waits here; TRL's trainer does (rftlab.hub_training.grpo_trainer)")
+    return reward_check.checked(reward_fn)
+
+
 def score(reward_fn, r, batch, step):
     """Rewards (B, G), NaN where not graded, and the mean of each part of a combined reward."""
     repeated = [p for p in batch for _ in range(r.group_size)]
@@ -66,9 +73,7 @@ def score(reward_fn, r, batch, step):
     ids = [row[keep].tolist() for row, keep in zip(r.completion_ids, r.completion_mask)]
     values = reward_fn(prompts=[p.prompt for p in repeated], completions=r.texts, completion_ids=ids, problem=repeated,
                        step=step, log_metric=lambda name, value: parts.update({name: float(value)}))
-    if len(values) != len(r.texts):
-        raise ValueError(f"the reward function returned {len(values)} rewards for {len(r.texts)} completions; expected one each")
-    values = torch.tensor([float("nan") if v is None else float(v) for v in values])
+    values = torch.tensor([float("nan") if v is None else v for v in values])
     return values.view(len(batch), r.group_size), parts
 
 

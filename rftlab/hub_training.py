@@ -19,7 +19,7 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import rftlab
-from rftlab import machine, models
+from rftlab import machine, models, reward_check
 
 METHODS = ("full", "lora", "qlora")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # all of them: attention alone is worse
@@ -161,9 +161,14 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
                  temperature=1.0, lr=None, kl_coef=0.0, clip_low=0.2, clip_high=0.28, callbacks=(), output="build/trl", **settings):
     """TRL's GRPOTrainer with the settings of `rftlab.grpo.train`, one optimizer step a rollout; not started yet.
 
-    reward_funcs: one function or several, in TRL's signature, `async def` too. settings: further fields of GRPOConfig, which win.
+    reward_funcs: one function or several, in TRL's signature, `async def` too; what they say is looked at (rftlab.reward_check).
+    settings: further fields of GRPOConfig, which win. Raises ValueError for no problems, a group of one, or a reward of another form.
     """
+    if not problems or group_size < 2:
+        raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
+                         f"got {len(problems)} and {group_size}")
     with _quiet():
+        from torch.nn import Module
         from trl import GRPOConfig, GRPOTrainer
 
         from rftlab.trl_head import use_plain_head_without_gpu
@@ -174,7 +179,9 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
             output_dir=str(output), max_steps=steps, seed=seed, num_generations=group_size, max_completion_length=max_new_tokens,
             per_device_train_batch_size=prompts_per_step * group_size, temperature=temperature, beta=kl_coef, epsilon=clip_low,
             epsilon_high=clip_high, loss_type="dapo", **{**_common(policy, lr), **settings})
-        return _ready(GRPOTrainer(model=policy.model, reward_funcs=reward_funcs, args=config, train_dataset=dataset(problems),
+        several = reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        looked_at = [one if isinstance(one, (str, Module)) else reward_check.checked(one) for one in several]  # or a model that judges
+        return _ready(GRPOTrainer(model=policy.model, reward_funcs=looked_at, args=config, train_dataset=dataset(problems),
                                   processing_class=policy.tokenizer, callbacks=list(callbacks)))
 
 
