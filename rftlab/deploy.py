@@ -5,6 +5,7 @@
     gguf("out/merged", "out/model.gguf", "Q8_0")     one file: for llama.cpp, Ollama, LM Studio
     onnx("out/merged", "out/model.onnx")             a graph with its cache: for ONNX Runtime, also in a browser or a phone
 """
+import json
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from rftlab.deploy_onnx import onnx, read_onnx  # noqa: F401
 
 GGUF_TYPES = ("F32", "F16", "Q8_0")  # bits a weight: 32, 16, 8.5
 ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+# How Llama 3 and Qwen divide text before the merges; they differ in how many digits stand together. llama.cpp knows them by name.
+_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PRE_TOKENIZERS = {_SPLIT % r"\p{N}{1,3}": "llama-bpe", _SPLIT % r"\p{N}": "qwen2"}
 
 
 def adapters(policy, folder) -> Path:
@@ -46,7 +50,8 @@ def gguf(source, path, kind="F16") -> Path:
     """Write a merged folder (Llama, Qwen2 or Qwen3) as one GGUF file; weights of one dimension stay in float32.
 
     The vocabulary and the chat template travel along; GGUF names pre-tokenizers instead of describing them, so that one without
-    a name (that of `tiny`) is written as "default": there, keep the folder's own tokenizer. Raises ValueError for other models.
+    a name (that of `tiny`) is written as "default": there, keep the folder's own tokenizer. Llama 3's stretched positions are a tensor,
+    which llama.cpp reads and transformers does not. Raises ValueError for other models, and other ways to stretch positions.
     """
     import gguf as library
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,8 +64,12 @@ def gguf(source, path, kind="F16") -> Path:
     if config.model_type not in ARCHITECTURES:
         raise ValueError(f"{source} is a {config.model_type} model; this writes {', '.join(ARCHITECTURES)}, llama.cpp's "
                          "convert_hf_to_gguf.py all others")
+    stretched = _stretched(model)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     writer = library.GGUFWriter(str(path), config.model_type)
     _describe(writer, config, tokenizer)
+    if stretched is not None:
+        writer.add_tensor("rope_freqs.weight", stretched)
     names = library.get_tensor_name_map(library.MODEL_ARCH[ARCHITECTURES[config.model_type]], config.num_hidden_layers)
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -103,6 +112,21 @@ def _no_bars() -> None:
     logging.disable_progress_bar()
 
 
+def _stretched(model):
+    """Llama 3.1's factors of the rotary wavelengths (head / 2,) in float32, as llama.cpp's own converter writes them; None where there are none."""
+    import torch
+
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", "default")
+    if kind == "default":
+        return None
+    if kind != "llama3":
+        raise ValueError(f"positions are stretched by {kind!r}; this writes none and Llama 3's, llama.cpp's convert_hf_to_gguf.py all others")
+    ours = model.model.rotary_emb.inv_freq.float()
+    plain = rope["rope_theta"] ** -(torch.arange(len(ours), dtype=torch.float32) / len(ours))
+    return (plain / ours).numpy()
+
+
 def _describe(writer, config, tokenizer) -> None:
     """Everything in the file that is not a weight."""
     rope = getattr(config, "rope_parameters", None) or {}
@@ -120,22 +144,36 @@ def _describe(writer, config, tokenizer) -> None:
     writer.add_rope_freq_base(rope.get("rope_theta", 10000.0))
     writer.add_vocab_size(config.vocab_size)
     tokens = {i: token for token, i in tokenizer.get_vocab().items()}
-    special = set(tokenizer.all_special_ids)
+    special, added = set(tokenizer.all_special_ids), set(tokenizer.get_added_vocab().values())
+    kinds = {i: 3 if i in special else 4 if i in added else 1 for i in tokens}  # 3: never text; 4: whole in any text, as <think>; 5: unused
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre(_pre_tokenizer(tokenizer))
     writer.add_token_list([tokens.get(i, f"[unused{i}]") for i in range(config.vocab_size)])
-    writer.add_token_types([3 if i in special else 1 if i in tokens else 5 for i in range(config.vocab_size)])
+    writer.add_token_types([kinds.get(i, 5) for i in range(config.vocab_size)])
     writer.add_token_merges(_merges(tokenizer))
     writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_pad_token_id(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+    if tokenizer.bos_token_id is not None:
+        writer.add_bos_token_id(tokenizer.bos_token_id)  # for the chat template, which puts it where it belongs
     writer.add_add_bos_token(False)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
 
 
-def _merges(tokenizer) -> list[str]:
-    import json
+def _pre_tokenizer(tokenizer) -> str:
+    """llama.cpp's name for how a tokenizer divides text before its merges; "default" where it has none."""
+    def steps(one):
+        return [step for each in one["pretokenizers"] for step in steps(each)] if one["type"] == "Sequence" else [one]
 
+    found = steps(json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"])
+    splits = [step["pattern"].get("Regex") for step in found if step["type"] == "Split"]
+    if splits:
+        return PRE_TOKENIZERS.get(splits[0], "default") if len(splits) == 1 else "default"
+    alone = found[-1].get("use_regex")
+    return {("ByteLevel",): "gpt-2", ("Digits", "ByteLevel"): "smollm"}.get(tuple(step["type"] for step in found), "default") if alone else "default"
+
+
+def _merges(tokenizer) -> list[str]:
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if model["type"] != "BPE":
         raise ValueError(f"the tokenizer is of the kind {model['type']}; this writes byte-level BPE only")

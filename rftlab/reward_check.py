@@ -71,7 +71,7 @@ def _callable_so(function, name) -> None:
     except (TypeError, ValueError):  # one in C
         return
     try:
-        signature.bind(prompts=[], completions=[], completion_ids=[], problem=[], log_metric=print)
+        signature.bind_partial(prompts=[], completions=[], completion_ids=[], problem=[], log_metric=print)  # columns of your own may be asked for
     except TypeError as error:
         raise ValueError(f"the reward function {name}{signature} cannot be called by a training loop ({error}); {FORM}"
                          + (ONE_BY_ONE if len(signature.parameters) == 2 else "")) from error

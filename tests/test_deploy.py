@@ -61,6 +61,90 @@ def test_gguf_comes_back_through_transformers(trained, kind, most):
     assert (folder / "Q8_0.gguf").exists() is False or (folder / "Q8_0.gguf").stat().st_size < (folder / "F16.gguf").stat().st_size
 
 
+def described(path):
+    """What a GGUF file says of itself: name -> value, and its tensors by name."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    return {name: field.contents() for name, field in reader.fields.items()}, {one.name: one.data for one in reader.tensors}
+
+
+def small_llama(folder, **more):
+    """A folder with a random Llama of two layers and the tokenizer of `tiny`, to which a token is added that is no special one."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(rftlab.models.tiny_folder())
+    tokenizer.add_tokens(["<think>"])
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                                 vocab_size=len(tokenizer), bos_token_id=None, **more)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}
+
+
+def test_gguf_keeps_stretched_positions_and_kinds_of_tokens(tmp_path):
+    """The factors are checked against the formula of Llama 3.1 as llama.cpp's converter has it, written anew here."""
+    import math
+
+    from transformers import AutoTokenizer
+
+    folder = small_llama(tmp_path / "llama3", rope_parameters=LLAMA3)
+    fields, tensors = described(deploy.gguf(folder, tmp_path / "new" / "m.gguf", "F32"))
+    expected = []
+    for i in range(8):
+        wave = 2 * math.pi * 500000.0 ** (2 * i / 16)
+        smooth = (64 / wave - 1.0) / (4.0 - 1.0)
+        expected.append(1.0 if wave < 64 / 4 else 8.0 if wave > 64 / 1 else 1 / ((1 - smooth) / 8.0 + smooth))
+    assert tensors["rope_freqs.weight"].tolist() == pytest.approx(expected, rel=1e-5) and len(set(expected)) > 2
+    kinds, tokenizer = fields["tokenizer.ggml.token_type"], AutoTokenizer.from_pretrained(folder)
+    assert kinds[tokenizer.convert_tokens_to_ids("<think>")] == 4 and kinds[tokenizer.eos_token_id] == 3 and kinds[100] == 1
+    plain = described(deploy.gguf(small_llama(tmp_path / "plain"), tmp_path / "p.gguf", "F32"))[1]
+    assert "rope_freqs.weight" not in plain
+    with pytest.raises(ValueError, match="positions are stretched by 'yarn'; this writes none and Llama 3's"):
+        deploy.gguf(small_llama(tmp_path / "yarn", rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}), tmp_path / "y.gguf")
+    assert not (tmp_path / "y.gguf").exists()
+
+
+DIGITS = {"type": "Digits", "individual_digits": True}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def split(numbers):
+    regex = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBERS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    return {"type": "Split", "pattern": {"Regex": regex.replace("NUMBERS", numbers)}, "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize("steps, name", [
+    ([BYTES], "gpt-2"), ([DIGITS, BYTES], "smollm"), ([split(r"\p{N}"), {**BYTES, "use_regex": False}], "qwen2"),
+    ([split(r"\p{N}{1,3}"), {**BYTES, "use_regex": False}], "llama-bpe"), ([split("[0-9]"), {**BYTES, "use_regex": False}], "default"),
+    ([{**BYTES, "use_regex": False}], "default")])
+def test_llama_cpp_is_told_how_text_is_divided(steps, name):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    said = json.loads(Tokenizer.from_file(str(rftlab.models.tiny_folder() / "tokenizer.json")).to_str())
+    said["pre_tokenizer"] = steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps}
+    assert deploy._pre_tokenizer(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(said)))) == name
+
+
+@pytest.mark.slow
+def test_llama_cpp_computes_the_same_logits(trained, tmp_path):
+    """Where it is installed: `tiny`, and a model whose positions are stretched as Llama 3.1's."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    for source, most in (trained[1] / "merged", 0.02), (small_llama(tmp_path / "llama3", rope_parameters=LLAMA3), 0.002):
+        file = deploy.gguf(source, tmp_path / f"{source.name}.gguf", "F32")
+        loaded = llama_cpp.Llama(str(file), n_ctx=256, n_batch=256, logits_all=True, verbose=False, n_threads=1)
+        loaded.eval(list(range(3, 67)))
+        expected = logits(rftlab.load_policy(str(source), dtype="float32").model)[0]
+        found = torch.tensor(loaded.scores[:64])
+        assert (found - expected).abs().max() < most < expected.std(), (source, (found - expected).abs().max())
+        loaded.close()
+
+
 PROMPTS = [QUESTION, "2 + 2", "What is 8 - 3? Answer with the number only."]  # of three lengths: two rows are padded
 
 
