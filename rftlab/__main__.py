@@ -13,10 +13,12 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="what this machine can do, measured")
 
     train = commands.add_parser("train", help="train a policy on a task, or `tiny-base`: make the tiny model anew")
-    train.add_argument("task", help="arithmetic, countdown, or tiny-base")
+    train.add_argument("task", help="arithmetic, countdown, a .jsonl file of your own with --reward, or tiny-base")
+    train.add_argument("--reward", metavar="FILE.PY:FUNCTION", help="for a file of your own: function(completion, problem) -> number")
+    train.add_argument("--test", help="for a file of your own: a held-out file; a fifth of the prompts where there is none")
     train.add_argument("--model", default="tiny", help="tiny, smollm2, a folder or a hub id")
     train.add_argument("--method", choices=["rft", "sft"], default="rft")
-    train.add_argument("--problems", type=int, default=100)
+    train.add_argument("--problems", type=int, help="100 where the task makes them; all of a file of your own")
     train.add_argument("--steps", type=int, default=50)
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--lr", type=float)
@@ -65,23 +67,39 @@ def doctor() -> None:
 
 def train(given) -> None:
     import rftlab
+    from rftlab import deploy
 
     out = Path(given.out)
     if given.task == "tiny-base":
         rftlab.pretrain.tiny_base(**({} if given.out == "build/trained" else {"out": out}))
         return
-    task = rftlab.load_task(given.task)
+    own = given.task.endswith((".jsonl", ".json"))
+    task = own_task(given) if own else rftlab.load_task(given.task)
+    if not own and (given.reward or given.test):
+        raise ValueError(f"{given.task} has a reward and held-out problems of its own; --reward and --test go with a .jsonl file")
+    problems = task.train(given.problems if given.problems or own else 100, seed=given.seed)
     spec = given.lora_rank and rftlab.LoraSpec(rank=given.lora_rank, alpha=2 * given.lora_rank)
     policy = rftlab.load_policy(given.model, lora=spec, seed=given.seed)
     method = rftlab.grpo if given.method == "rft" else rftlab.sft
-    record = method.train(policy, task, task.train(given.problems, seed=given.seed), steps=given.steps, seed=given.seed,
-                          lr=given.lr, max_new_tokens=given.max_new_tokens, eval_problems=task.test(200), eval_every=20,
-                          checkpoint=out / "checkpoint.pt")
+    record = method.train(policy, task, problems, steps=given.steps, seed=given.seed, lr=given.lr, max_new_tokens=given.max_new_tokens,
+                          eval_problems=task.test(None if own else 200), eval_every=20, checkpoint=out / "checkpoint.pt")
     policy.save(out)
     record.save(out / "record.json")
     (out / "checkpoint.pt").unlink(missing_ok=True)
     before, after = (rftlab.Estimate.from_dict(record.final[k]) for k in ("accuracy_before", "accuracy"))
     print(f"held-out accuracy {before} -> {after}; policy and record in {out}")
+    whole = deploy.merged(policy, out / "merged") if policy.adapters else out
+    print(f"to serve it: python -m rftlab serve {whole}")
+
+
+def own_task(given):
+    """The task that a file of examples and a reward function make. Raises ValueError where one of them is missing or wrong."""
+    from rftlab import data, data_check, own_task
+
+    if not given.reward:
+        raise ValueError(f"{given.task} needs a reward: --reward file.py:function, a function(completion, problem) that returns a number")
+    held_out = data.load(given.test).usable().problems if given.test else 0.2
+    return own_task.own_task(data.load(given.task).usable().problems, data_check.verify_from(given.reward), held_out, Path(given.task).stem)
 
 
 def experiment(given) -> int:

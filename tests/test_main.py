@@ -23,6 +23,10 @@ def test_doctor_measures(capsys):
     (["train", "arithmetic", "--steps", "0"], "steps must be at least 1"),
     (["train", "arithmetic", "--problems", "99999"], "different train problems"),
     (["experiment", "headline", "--arms", "magic"], "no arm 'magic'"),
+    (["train", "mine.jsonl"], "mine.jsonl needs a reward: --reward file.py:function"),
+    (["train", "mine.jsonl", "--reward", "arithmetic"], "mine.jsonl does not exist"),
+    (["train", "arithmetic", "--reward", "mine.py:right"], "--reward and --test go with a .jsonl file"),
+    (["report", "tiny", "./nowhere", "--data", "mine.jsonl", "--reward", "arithmetic"], "mine.jsonl does not exist"),
 ])
 def test_bad_input_is_one_clear_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -38,6 +42,26 @@ def test_train_leaves_a_policy_and_a_record(tmp_path):
     assert "held-out accuracy" in done.stdout
     assert len(RunRecord.load(tmp_path / "out" / "record.json").metrics) == 3
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file() and not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_a_file_and_a_reward_of_ones_own_are_trained_on_and_can_be_served(tmp_path, monkeypatch, capsys):
+    from rftlab import serving
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"prompt": f"What is {i} + 2?", "answer": str(i + 2)}) + "\n" for i in range(20)))
+    (tmp_path / "mine.py").write_text("def right(completion, problem):\n    return float(completion.strip().endswith(problem.answer))\n")
+    command = ["train", "mine.jsonl", "--reward", "mine.py:right", "--steps", "2", "--max-new-tokens", "8", "--lora-rank", "4", "--out", "out"]
+    assert main(command) == 0
+    assert f"to serve it: python -m rftlab serve {os.path.join('out', 'merged')}" in capsys.readouterr().out
+    record = RunRecord.load(tmp_path / "out" / "record.json")
+    assert (record.task, record.size, record.final["accuracy"]["n"]) == ("mine", 16, 4) and len(record.metrics) == 2
+    assert serving.command("out/merged", serving.free_port())
+    assert main(["report", "tiny", "out/merged", "--data", "mine.jsonl", "--reward", "mine.py:right", "--out", "new/report.html",
+                 "--max-new-tokens", "4"]) == 0
+    assert (tmp_path / "new" / "report.html").is_file()
+    (tmp_path / "mine.py").write_text("def right(completion, problem):\n    return 'good'\n")
+    assert main(command) == 1
+    assert "your reward function returned 'good' for" in capsys.readouterr().err
 
 
 def test_bench_rows_and_table():
