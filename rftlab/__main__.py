@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--save", metavar="FOLDER", help="also write FOLDER/NAME.json, with machine and versions")
     serve = commands.add_parser("serve", help="serve a merged model with an OpenAI-compatible address")
-    serve.add_argument("folder", help="what rftlab.deploy.merged wrote")
+    serve.add_argument("folder", help="what rftlab.deploy.merged wrote, or a GGUF file (with llama-cpp-python)")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument("--host", default="localhost")
     report = commands.add_parser("report", help="one HTML page: a model before beside after, on held-out examples")

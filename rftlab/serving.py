@@ -1,12 +1,13 @@
 """Serve a merged model with an OpenAI-compatible address: `python -m rftlab serve build/workflow/merged`.
 
 The server is transformers' own (`transformers serve`), behind rftlab.serving_guard; on a GPU, `vllm serve FOLDER` takes the same folder
-and answers the same requests, and llama-cpp-python's server the GGUF file. `Server` runs one for as long as a `with` block lasts:
+and answers the same requests. A GGUF file instead of a folder goes to llama-cpp-python's server, where that is installed. `Server` runs one for as long as a `with` block lasts:
 
     with Server("build/workflow/merged") as server:
         client = openai.OpenAI(base_url=server.address, api_key="none")
         client.chat.completions.create(model=server.model, messages=[...], stream=True)
 """
+import importlib.util
 import os
 import socket
 import subprocess
@@ -21,10 +22,18 @@ START_SECONDS = 300  # a busy machine needs many for what takes ten
 
 
 def command(folder, port, host="localhost") -> list[str]:
-    """What starts the server. Raises ValueError for a folder that holds no whole model, and for a port that cannot be had."""
+    """What starts the server of a folder or a GGUF file. Raises ValueError for a folder that holds no whole model, and for a port that cannot
+    be had; ModuleNotFoundError for a GGUF file without llama-cpp-python."""
     folder = Path(folder)
+    if folder.suffix == ".gguf" and folder.is_file():
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise ModuleNotFoundError(f"{folder} is served by llama-cpp-python, which is not installed: `pip install \"llama-cpp-python[server]\"` "
+                                      "(it compiles for minutes), or serve the merged folder")
+        check_port(port, host)
+        name = str(folder.resolve())
+        return [sys.executable, "-m", "llama_cpp.server", "--model", name, "--model_alias", name, "--host", host, "--port", str(port)]
     if not (folder / "config.json").is_file():
-        what = "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
+        what = "does not exist" if not folder.exists() else "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
         raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
     check_port(port, host)
     return [sys.executable, "-m", "rftlab.serving_guard", "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
@@ -63,7 +72,7 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with code {self.process.returncode}:\n{Path(self.log.name).read_text()[-2000:]}")
             try:
-                with urllib.request.urlopen(f"http://localhost:{self.port}/health", timeout=5):
+                with urllib.request.urlopen(f"{self.address}/models", timeout=5):
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.3)

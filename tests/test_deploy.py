@@ -145,6 +145,27 @@ def test_llama_cpp_computes_the_same_logits(trained, tmp_path):
         loaded.close()
 
 
+@pytest.mark.slow
+def test_llama_cpp_serves_the_gguf_file(trained, tmp_path, monkeypatch):
+    """Where llama-cpp-python and its server are installed; elsewhere it is said how to get them."""
+    file = deploy.gguf(trained[1] / "merged", tmp_path / "m.gguf", "F32")
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ModuleNotFoundError, match="served by llama-cpp-python, which is not installed: `pip install"):
+            serving.command(file, 8000)
+    for name in ("llama_cpp", "pydantic_settings", "sse_starlette", "starlette_context"):
+        pytest.importorskip(name)
+    openai = pytest.importorskip("openai")
+    with serving.Server(file) as server:
+        client = openai.OpenAI(base_url=server.address, api_key="none", max_retries=0)
+        asked = {"model": server.model, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0, "max_tokens": 8}
+        whole = client.chat.completions.create(**asked).choices[0].message.content
+        pieces = [c.choices[0].delta.content or "" for c in client.chat.completions.create(**asked, stream=True) if c.choices]
+        assert whole and "".join(pieces) == whole
+        with pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(**{**asked, "messages": "hi"})
+
+
 PROMPTS = [QUESTION, "2 + 2", "What is 8 - 3? Answer with the number only."]  # of three lengths: two rows are padded
 
 
@@ -231,6 +252,8 @@ def test_what_cannot_be_written_is_refused(trained, tmp_path):
         serving.command(folder / "adapters", 8000)
     with pytest.raises(ValueError, match="holds no model"):
         serving.command(tmp_path, 8000)
+    with pytest.raises(ValueError, match="nowhere does not exist; expected a folder"):
+        serving.command(tmp_path / "nowhere", 8000)
 
 
 def test_the_official_client_is_answered(trained):
