@@ -77,6 +77,7 @@ def train(given) -> None:
     task = own_task(given) if own else rftlab.load_task(given.task)
     if not own and (given.reward or given.test):
         raise ValueError(f"{given.task} has a reward and held-out problems of its own; --reward and --test go with a .jsonl file")
+    out.mkdir(parents=True, exist_ok=True)  # before the minutes that training takes
     problems = task.train(given.problems if given.problems or own else 100, seed=given.seed)
     spec = given.lora_rank and rftlab.LoraSpec(rank=given.lora_rank, alpha=2 * given.lora_rank)
     policy = rftlab.load_policy(given.model, lora=spec, seed=given.seed)

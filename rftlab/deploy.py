@@ -6,9 +6,11 @@
     onnx("out/merged", "out/model.onnx")             a graph with its cache: for ONNX Runtime, also in a browser or a phone
 """
 import json
+import os
 import tempfile
 from pathlib import Path
 
+from rftlab import models
 from rftlab.deploy_onnx import onnx, read_onnx  # noqa: F401
 
 GGUF_TYPES = ("F32", "F16", "Q8_0")  # bits a weight: 32, 16, 8.5
@@ -27,7 +29,10 @@ def adapters(policy, folder) -> Path:
 
 
 def merged(policy, folder) -> Path:
-    """Write whole weights, adapters merged into the base model as it was loaded from disk, so that 4-bit training loses nothing here."""
+    """Write whole weights, adapters merged into the base model as it was loaded from disk, so that 4-bit training loses nothing here.
+
+    They take their place when all are written: a full disk leaves what was there before.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -41,8 +46,14 @@ def merged(policy, folder) -> Path:
             policy.save(small)
             base = AutoModelForCausalLM.from_pretrained(policy.folder, dtype="auto")
             model = PeftModel.from_pretrained(base, small).merge_and_unload(safe_merge=True)
-    model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; expected the name of a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
+        model.save_pretrained(scratch)
+        policy.tokenizer.save_pretrained(scratch)
+        for name in os.listdir(scratch):
+            os.replace(Path(scratch) / name, folder / name)
     return folder
 
 
@@ -59,14 +70,17 @@ def gguf(source, path, kind="F16") -> Path:
     if kind not in GGUF_TYPES:
         raise ValueError(f"kind={kind!r}; expected one of {', '.join(GGUF_TYPES)}")
     _no_bars()
+    source = models.whole(source)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(source, dtype="float32"), AutoTokenizer.from_pretrained(source)
     config = model.config
     if config.model_type not in ARCHITECTURES:
         raise ValueError(f"{source} is a {config.model_type} model; this writes {', '.join(ARCHITECTURES)}, llama.cpp's "
                          "convert_hf_to_gguf.py all others")
     stretched = _stretched(model)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    writer = library.GGUFWriter(str(path), config.model_type)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    writer = library.GGUFWriter(str(scratch), config.model_type)
     _describe(writer, config, tokenizer)
     if stretched is not None:
         writer.add_tensor("rope_freqs.weight", stretched)
@@ -81,11 +95,15 @@ def gguf(source, path, kind="F16") -> Path:
         chosen = "F32" if values.ndim == 1 or kind == "Q8_0" and values.shape[-1] % 32 else kind
         quantised = library.quants.quantize(values, library.GGMLQuantizationType[chosen])
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), quantised, raw_dtype=library.GGMLQuantizationType[chosen])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return Path(path)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
 
 
 def read_gguf(path):
@@ -98,6 +116,8 @@ def read_gguf(path):
 
     _no_bars()
     path, bars = Path(path), reader.tqdm
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; expected one that rftlab.deploy.gguf wrote")
     reader.tqdm = functools.partial(bars, disable=True)  # it knows no other switch
     try:
         return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from rftlab import models
+
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
@@ -49,7 +51,7 @@ def onnx(source, path) -> Path:
 
     _package("onnx"), _package("onnxscript")
     disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_pretrained(models.whole(source), dtype=torch.float32, attn_implementation="sdpa").eval()
     if model.config.model_type not in ARCHITECTURES or "sliding_attention" in (getattr(model.config, "layer_types", None) or []):
         raise ValueError(f"{source} is a {model.config.model_type} model; this writes {', '.join(ARCHITECTURES)} with full attention in "
                          "every layer, `optimum-cli export onnx` others")
@@ -65,7 +67,12 @@ def onnx(source, path) -> Path:
             input_names=["input_ids", "attention_mask", *(f"past_key_values.{name}" for name in names)],
             output_names=["logits", *(f"present.{name}" for name in names)],
             dynamic_shapes=({0: "batch", 1: "tokens"}, {0: "batch", 1: "past_and_tokens"}, [{0: "batch", 2: "past"}] * len(past)))
-        program.save(str(path))
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            program.save(str(path))
+        except BaseException:
+            Path(path).unlink(missing_ok=True)  # half a file, on a full disk for example
+            raise
     return Path(path)
 
 

@@ -29,7 +29,11 @@ def read(path) -> list[dict]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path} yet; rftlab.feedback.log writes it, one line a served answer")
     entries = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); expected what rftlab.feedback.log writes") from error
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             entry = json.loads(line)
             entry["prompt"], entry["completion"]

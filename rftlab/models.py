@@ -186,6 +186,16 @@ def _source(name) -> str:
     return str(name)
 
 
+def whole(folder) -> Path:
+    """The folder, when it holds a whole model on this disk. Raises ValueError otherwise: adapters alone cannot be served or converted."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        what = ("does not exist" if not folder.exists() else "is a file" if folder.is_file() else
+                "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model")
+        raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
+    return folder
+
+
 def tiny_folder() -> Path:
     """data/models/tiny in a clone, or its copy inside an installed wheel."""
     here = Path(__file__).resolve().parent

@@ -94,7 +94,8 @@ def own_task(problems, verify, test=0.2, name="own") -> OwnTask:
             raise ValueError(f"{len(leaked)} of {len(test)} test problems are training problems too, the first is {leaked[0]!r:.80}; "
                              "take them out of one of the two, or accuracy measures memory")
     if not problems or not test:
-        raise ValueError(f"{len(problems)} training and {len(test)} test problems: both need at least one; give more examples, or test=[...]")
+        raise ValueError(f"{len(problems)} training and {len(test)} test problems: both need at least one; give more examples, or "
+                         "held-out ones of their own (test=[...], --test FILE)")
     return OwnTask(name, verify, tuple(problems), tuple(test))
 
 

@@ -18,6 +18,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from rftlab import models
+
 START_SECONDS = 300  # a busy machine needs many for what takes ten
 
 
@@ -32,9 +34,7 @@ def command(folder, port, host="localhost") -> list[str]:
         check_port(port, host)
         name = str(folder.resolve())
         return [sys.executable, "-m", "llama_cpp.server", "--model", name, "--model_alias", name, "--host", host, "--port", str(port)]
-    if not (folder / "config.json").is_file():
-        what = "does not exist" if not folder.exists() else "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model"
-        raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
+    folder = models.whole(folder)
     check_port(port, host)
     return [sys.executable, "-m", "rftlab.serving_guard", "serve", str(folder.resolve()), "--host", host, "--port", str(port)]
 

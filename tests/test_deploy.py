@@ -166,6 +166,45 @@ def test_llama_cpp_serves_the_gguf_file(trained, tmp_path, monkeypatch):
             client.chat.completions.create(**{**asked, "messages": "hi"})
 
 
+def full_disk(*given, **more):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_leaves_what_was_there(trained, tmp_path, monkeypatch):
+    import gguf
+    import transformers
+
+    policy, folder = trained
+    deploy.merged(policy, tmp_path / "merged")
+    (tmp_path / "m.gguf").write_bytes(b"the old one")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            deploy.gguf(folder / "merged", tmp_path / "m.gguf")
+        patch.setattr(type(policy.tokenizer), "save_pretrained", full_disk)
+        patch.setattr(transformers.PreTrainedModel, "save_pretrained", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            deploy.merged(rftlab.load_policy("tiny"), tmp_path / "merged")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before, "and no half file beside it"
+    assert sorted(os.listdir(tmp_path)) == ["m.gguf", "merged"] and not [n for n in os.listdir(tmp_path / "merged") if n.startswith(".")]
+
+
+def test_what_is_no_whole_model_is_not_converted(trained, tmp_path):
+    _, folder = trained
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    for write in (deploy.gguf, deploy.onnx):
+        with pytest.raises(ValueError, match="nowhere does not exist; expected a folder that rftlab.deploy.merged wrote"):
+            write(tmp_path / "nowhere", tmp_path / "x")
+        with pytest.raises(ValueError, match="holds adapters only"):
+            write(folder / "adapters", tmp_path / "x")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file; expected the name of a folder"):
+        deploy.merged(rftlab.load_policy("tiny"), tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match="there is no file .*nothing.gguf; expected one that rftlab.deploy.gguf wrote"):
+        deploy.read_gguf(tmp_path / "nothing.gguf")
+
+
 PROMPTS = [QUESTION, "2 + 2", "What is 8 - 3? Answer with the number only."]  # of three lengths: two rows are padded
 
 
@@ -420,5 +459,10 @@ def test_a_port_that_is_taken_or_none_is_refused(trained, capsys):
 def test_a_log_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file .*; rftlab.feedback.log writes it"):
         feedback.drift(tmp_path / "none.jsonl", right, Estimate(0.5, 0.3, 0.7, 20))
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ValueError, match="binary.jsonl is no text in UTF-8"):
+        feedback.read(tmp_path / "binary.jsonl")
+    feedback.log(tmp_path / "odd.jsonl", "a\u2028b", "c\x85")  # line ends to str.splitlines, and not in JSON
+    assert feedback.read(tmp_path / "odd.jsonl")[0]["prompt"] == "a\u2028b"
     feedback.log(tmp_path / "log.jsonl", "2 + 3", "5", "5")
     assert feedback.next_examples(tmp_path / "log.jsonl", right) == ([], []), "nothing failed, and that is no fault"
