@@ -8,7 +8,7 @@ GRID = grids.load("lora")
 
 def test_the_grid_changes_one_thing_at_a_time():
     """From the centre, or from the centre on attention layers, with all weights, or with ten prompts."""
-    assert len(GRID.points) == 120 and {p["seed"] for p in GRID.points} == {0, 1, 2, 3, 4}
+    assert len(GRID.points) == 240 and {p["seed"] for p in GRID.points} == set(range(10))
     for point in GRID.points:
         if point["targets"] != "full":
             changed = [k for k in ("arm", "rank", "rate", "alpha", "dropout") if point[k] != lora_report.CENTRE[k]]
@@ -55,11 +55,11 @@ def test_gap_and_forgetting():
     assert report.values("gap") == {3: pytest.approx(0.1)} and report.values("forgetting") == {3: pytest.approx(0.1)}
 
 
-def test_the_records_are_of_this_grid_from_one_clean_commit():
+def test_the_records_are_of_this_grid_from_clean_commits():
     points = {GRID.path(p).name: p for p in GRID.points}
     runs = {path.name: records.RunRecord.load(path) for path in GRID.path(GRID.points[0]).parent.glob("*.json")}
     assert runs, "no record"
-    assert len({r.commit for r in runs.values()}) == 1 and not any("+" in r.commit or "dirty" in r.commit for r in runs.values())
+    assert not any("+" in r.commit or "dirty" in r.commit for r in runs.values())
     for name, r in runs.items():
         point, settings = points[name], GRID.settings_of(points[name])
         assert (r.arm, r.size, r.seed) == (point["arm"], point["size"], point["seed"]) and r.config["steps"] == settings["steps"]
