@@ -27,9 +27,7 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     checkpoint: a file to resume from, written every `checkpoint_every` steps; the same call goes on where it stopped.
     Raises ValueError for no problems, a group of one, a reward that is no number, or a checkpoint of another run.
     """
-    if not problems or group_size < 2:
-        raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
-                         f"got {len(problems)} and {group_size}")
+    check_groups(problems, group_size)
     lr = lr or (2e-4 if policy.adapters else 3e-4)
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
@@ -57,6 +55,13 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
             "tokens_per_second": r.tokens / r.seconds, "seconds_rollout": r.seconds, "seconds_reward": graded - start,
             "seconds_update": end - graded})
     return loop.finish()
+
+
+def check_groups(problems, group_size) -> None:
+    """Raise ValueError unless groups of completions can be compared."""
+    if not problems or group_size < 2:
+        raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
+                         f"got {len(problems)} and {group_size}")
 
 
 def _plain(reward_fn):

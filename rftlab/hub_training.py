@@ -164,9 +164,7 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
     reward_funcs: one function or several, in TRL's signature, `async def` too; what they say is looked at (rftlab.reward_check).
     settings: further fields of GRPOConfig, which win. Raises ValueError for no problems, a group of one, or a reward of another form.
     """
-    if not problems or group_size < 2:
-        raise ValueError(f"need at least one problem and group_size >= 2 (a group of one has nothing to compare with), "
-                         f"got {len(problems)} and {group_size}")
+    rftlab.grpo.check_groups(problems, group_size)
     with _quiet():
         from torch.nn import Module
         from trl import GRPOConfig, GRPOTrainer

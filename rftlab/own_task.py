@@ -54,15 +54,11 @@ class OwnTask:
         try:
             said = self.verify(completion, problem)
         except Exception as error:
-            at = own_line(error, getattr(getattr(self.verify, "__code__", None), "co_filename", None))
-            raise ValueError(f"your reward function failed with {type(error).__name__}: {error}{at}\n  on the completion "
+            raise ValueError(f"your reward function failed with {type(error).__name__}: {error}{own_line(error, self.verify)}\n  on the completion "
                              f"{completion!r:.80} to {problem.prompt!r:.80}; a policy may write anything, so return a number for every string"
                              ) from error
-        try:
-            value = math.nan if isinstance(said, (str, bytes)) else float(said)
-        except (TypeError, ValueError, OverflowError):
-            value = math.nan
-        if not math.isfinite(value):
+        value = finite(said)
+        if value is None:
             missing = " (does every way through it end in a `return`?)" if said is None else ""
             raise ValueError(f"your reward function returned {said!r:.80} for {completion!r:.80}; expected a finite number, such as 1.0{missing}")
         return value
@@ -120,8 +116,21 @@ def _fits(verify) -> None:
                          "is reward(completion, problem), which looks at one")
 
 
-def own_line(error, path) -> str:
-    """", line 3 of mine.py": where in the reader's file, or notebook cell, an error came from; "" where its traceback does not pass there."""
+def finite(said) -> float | None:
+    """What a reward function said as a number; None where it is none: text, NaN, infinity."""
+    try:
+        value = math.nan if isinstance(said, (str, bytes)) else float(said)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def own_line(error, place) -> str:
+    """", line 3 of mine.py": where in the reader's file, or notebook cell, an error came from; "" where its traceback does not pass there.
+
+    place: the file, or a function in it.
+    """
+    path = getattr(getattr(place, "__code__", None), "co_filename", None) if callable(place) else place
     if isinstance(error, SyntaxError) and error.lineno:
         return f", line {error.lineno} of {Path(error.filename or path).name}"
     lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if path and Path(one.filename).name == Path(path).name]

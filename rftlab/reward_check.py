@@ -4,9 +4,8 @@ What it says is trained on, so that nothing is guessed: no text that looks like 
 """
 import functools
 import inspect
-import math
 
-from rftlab.own_task import own_line
+from rftlab.own_task import finite, own_line
 from rftlab.rewards import _name
 
 FORM = "expected f(prompts, completions, **columns) -> one number each, None where it cannot tell"
@@ -54,11 +53,8 @@ def numbers(said, count, name) -> list[float | None]:
 
 
 def _number(one, i, name) -> float:
-    try:
-        value = math.nan if isinstance(one, (str, bytes)) else float(one)
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite(one)
+    if value is None:
         raise ValueError(f"the reward function {name!r} returned {one!r:.60} for completion {i}; expected a finite number, or None where it cannot tell")
     return value
 
@@ -81,6 +77,5 @@ def _failure(function, name, error) -> Exception:
     """The error as the reader needs it: those of this package say it all themselves."""
     if isinstance(error, ValueError) and str(getattr(function, "__module__", "")).startswith("rftlab"):
         return error
-    at = own_line(error, getattr(getattr(function, "__code__", None), "co_filename", None))
-    return ValueError(f"the reward function {name!r} failed with {type(error).__name__}: {error}{at}; a policy may write anything, so return "
+    return ValueError(f"the reward function {name!r} failed with {type(error).__name__}: {error}{own_line(error, function)}; a policy may write anything, so return "
                       "a number for every string, or None where it cannot tell")
