@@ -1,6 +1,6 @@
 """Turbo beside transformers: greedy answers one at a time, the same prompts for all, and every answer compared.
 
-    python -m rftlab bench turbo          whole kernel programs by SmolLM2; prepared once, about half an hour on 2 cores
+    python -m rftlab bench turbo          whole kernel programs by SmolLM2; prepared once, an hour of one core
     python -m rftlab.turbo_curve          the same adapter and heads against batch size, measured and predicted
 
 Peers: `generate`, `generate` with prompt_lookup_num_tokens, and `generate` with an assistant model, which is the distilled draft

@@ -80,3 +80,19 @@ def test_no_answer_is_long_enough(tmp_path, monkeypatch):
     monkeypatch.setitem(bench_turbo.RECIPES, "tiny", {**bench_turbo.RECIPES["tiny"], "passes": 1, "heads_steps": 1, "draft_steps": 1})
     with pytest.raises(ValueError, match="held-out answers has 99 tokens"):
         bench_turbo.prepared("tiny", 4, 99)
+
+
+def test_the_text_of_chapter_07_says_what_the_records_say():
+    results = rftlab.records.results_folder()
+    text = "".join("".join(c["source"]) for c in json.loads((results.parents[1] / "notebooks" / "07_turbo_lora.ipynb").read_text())["cells"])
+    rows = {r["name"]: r for r in json.loads((results / "bench" / "turbo.json").read_text())["rows"]}
+    curve = json.loads((results / "turbo" / "curve-smollm2.json").read_text())
+    assert f"{rows['turbo_vs_generate']['ratio']:.1f} times as fast as `generate`" in text
+    assert f"and {rows['turbo_vs_best_assisted']['ratio']:.1f} times as fast as the better" in text
+    assert f"reaches {rows['plain_vs_generate']['share_of_limit']:.0%}".replace("%", " %") in text
+    assert all(r["identical"] == 1 for r in rows.values()) and all(p["identical"] == 1 for p in curve["points"]) and "Not one token differs" in text
+    gone = {k: ends["speedup"] for k, ends in curve["break_even"].items()}
+    assert f"With 8 guesses it is gone at about {gone['8']:.0f} answers" in text and gone["2"] is gone["4"] is None
+    assert curve["pass_seconds"]["1"]["2"] > curve["pass_seconds"]["1"]["5"]
+    off = {(p["batch"], p["k"]): abs(p["predicted"] / p["speedup"] - 1) for p in curve["points"]}
+    assert max(off, key=off.get)[0] == 4
