@@ -11,11 +11,9 @@ time. The last number is what matters: a drift in scores is a reward that change
 
 import argparse
 import os
-import platform
 import random
 import time
 from collections import Counter
-from datetime import datetime, timezone
 from pathlib import Path
 
 from controls import controls
@@ -24,8 +22,8 @@ from programs import exploits
 from table import versions
 from watch import Canary, left_over, processes, zygotes
 
+from rftlab import records
 from rftlab.kernels import KernelGrader
-from rftlab.records import RunRecord, results_folder
 
 BATCH = 64
 HONEST, WRONG = 0.35, 0.25  # shares of a batch; the rest are exploits
@@ -106,14 +104,14 @@ def soak(completions: int, rules: bool = True) -> tuple[list[dict], dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--completions", type=int, default=20_000)
-    parser.add_argument("--save", default=str(results_folder() / "redteam-soak.json"))
+    parser.add_argument("--save", default=str(records.results_folder() / "redteam-soak.json"))
     given = parser.parse_args()
-    started = datetime.now(timezone.utc)
-    rows, notes = soak(given.completions)
-    thin = rows[:: max(1, len(rows) // 100)] + rows[-1:]
-    RunRecord("redteam-soak", "rules", "kernels", "none", given.completions, 0, {"batch": BATCH, "seconds": SECONDS}, versions(), platform.machine(),
-              started=started.isoformat(timespec="seconds"), seconds=rows[-1]["seconds"], metrics=thin, notes=notes).save(given.save)
-    print(notes)
+    record = records.new("redteam-soak", "rules", "kernels", "none", given.completions, 0, {"batch": BATCH, "seconds": SECONDS})
+    record.versions |= versions()
+    rows, record.notes = soak(given.completions)
+    record.metrics, record.seconds = rows[:: max(1, len(rows) // 100)] + rows[-1:], rows[-1]["seconds"]
+    record.save(given.save)
+    print(record.notes)
 
 
 if __name__ == "__main__":

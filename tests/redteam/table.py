@@ -7,10 +7,8 @@ gets those wrong. The record takes about five minutes of two cores; the exact sc
 
 import argparse
 import json
-import platform
 import time
 from collections import Counter
-from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
 import naive
@@ -20,11 +18,11 @@ from exploit_tasks import TASKS
 from programs import ATTACKS_ON_THE_GRADER, exploits
 from watch import Canary
 
+from rftlab import records
 from rftlab.kernels import KernelGrader
-from rftlab.records import RunRecord, results_folder
 
 NOT_RUN_BY_NAIVE = "H"  # they do damage, and a naive grader has no walls
-PACKAGES = ("torch", "triton", "kernelguard")
+PACKAGES = ("triton", "kernelguard")
 
 
 def rows(chosen, honest=(), seconds: float = 1.0) -> list[dict]:
@@ -76,7 +74,8 @@ def summary(table: list[dict]) -> dict:
 
 
 def versions() -> dict:
-    found = {"python": platform.python_version()}
+    """Of what judges here, beside those that every record has."""
+    found = {}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -87,12 +86,12 @@ def versions() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--save", default=str(results_folder() / "redteam.json"))
+    parser.add_argument("--save", default=str(records.results_folder() / "redteam.json"))
     given = parser.parse_args()
-    started, clock = datetime.now(timezone.utc), time.perf_counter()
-    table = rows(exploits(), [*controls("honest"), *controls("wrong")])
-    record = RunRecord("redteam", "all", "kernels", "none", len(table), 0, {"seconds": 1.0}, versions(), platform.machine(), started=started.isoformat(timespec="seconds"),
-                       seconds=round(time.perf_counter() - clock, 1), metrics=table, notes=summary(table))
+    record, start = records.new("redteam", "all", "kernels", "none", 0, 0, {"seconds": 1.0}), time.perf_counter()
+    record.versions |= versions()
+    record.metrics = rows(exploits(), [*controls("honest"), *controls("wrong")])
+    record.size, record.seconds, record.notes = len(record.metrics), round(time.perf_counter() - start, 1), summary(record.metrics)
     record.save(given.save)
     for family, counts in record.notes.items():
         print(family, json.dumps(counts))
