@@ -42,41 +42,38 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 class _Layer(DynamicLayer):
-    """Keys and values (B, K, capacity, D), filled from the left, allocated once."""
+    """Keys and values (rows, K, length, D), of which the first rows are in use and are filled from the left; allocated once."""
 
-    def __init__(self, capacity: int):
+    def __init__(self, rows: int, length: int):
         super().__init__()
-        self.capacity, self.length = capacity, 0
+        self.rows, self.capacity, self.length = rows, length, 0
 
     def update(self, key_states, value_states, *args, **kwargs):
+        B, K, new, D = key_states.shape
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            B, K, _, D = key_states.shape
             # on a CPU attention over a few queries is 1.4x faster in float32 than in bfloat16, although it reads twice as much
             dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
-            self.keys = key_states.new_empty(B, K, self.capacity, D, dtype=dtype)
-            self.values = value_states.new_empty(B, K, self.capacity, D, dtype=dtype)
-        end = self.length + key_states.shape[2]
-        self.keys[:, :, self.length:end] = key_states
-        self.values[:, :, self.length:end] = value_states
+            self.keys = key_states.new_empty(self.rows, K, self.capacity, D, dtype=dtype)
+            self.values = value_states.new_empty(self.rows, K, self.capacity, D, dtype=dtype)
+        end = self.length + new
+        self.keys[:B, :, self.length:end] = key_states
+        self.values[:B, :, self.length:end] = value_states
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.keys[:B, :, :end], self.values[:B, :, :end]
 
     def get_seq_length(self) -> int:
         return self.length
 
 
 class RolloutCache(Cache):
-    """A cache of fixed capacity whose rows can be repeated (one prompt, G completions) and dropped (finished rows)."""
+    """A cache for at most `rows` texts of at most `length` tokens, whose rows can be copied when a text branches."""
 
-    def __init__(self, num_layers: int, capacity: int):
-        super().__init__(layers=[_Layer(capacity) for _ in range(num_layers)])
+    def __init__(self, num_layers: int, rows: int, length: int):
+        super().__init__(layers=[_Layer(rows, length) for _ in range(num_layers)])
 
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep `rows` (indices, repeats allowed) in that order."""
-        for layer in self.layers:
-            for name in ("keys", "values"):
-                old = getattr(layer, name)
-                new = old.new_empty(len(rows), *old.shape[1:])
-                new[:, :, : layer.length] = old[:, :, : layer.length][rows]
-                setattr(layer, name, new)
+    def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Make rows `target` (indices, none of them also a source) copies of rows `source` (repeats allowed)."""
+        for layer in self.layers if len(source) else []:
+            for held in (layer.keys, layer.values):
+                held[target, :, : layer.length] = held[source, :, : layer.length]

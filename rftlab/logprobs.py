@@ -1,8 +1,9 @@
-"""Log-probabilities of completions under a policy: the prompt computed once for its G completions, the head only where a
-token was sampled.
+"""Log-probabilities of completions under a policy: what the G completions of a prompt have in common computed once, the head
+only where a token was sampled.
 
-The G completions of a prompt follow it in one packed row, and a mask keeps each from seeing its siblings. This is exact,
-because a completion's keys do not depend on its siblings', and it computes P + sum(T_i) tokens in place of G (P + T).
+The completions follow their prompt in one packed row, as a tree: where two agree from the start, they are the same tokens of
+the row. A mask lets each token see the prompt and what came before it in its own completion. This is exact, because a token's
+keys depend on nothing else, and it computes P tokens and those of the tree in place of G (P + T).
 """
 import torch
 from torch.nn import functional as F
@@ -51,37 +52,42 @@ def head_log_probs(h, head, targets, temperature=1.0):
 
 
 def pack(prompt_ids, prompt_mask, completion_ids, completion_mask, group_size):
-    """Lay each prompt and its completions out in one row.
+    """Lay each prompt and the tree of its completions out in one row.
 
     prompt_ids, prompt_mask (B, P), padded on the left; completion_ids, completion_mask (B*G, T), padded on the right.
-    Returns input_ids (B, P+L), position_ids (B, P+L), attention_mask bool (B, 1, P+L, P+L), and source (B, G*T): the column
-    whose hidden state predicts that completion token. The last token of a completion predicts nothing and stays out.
+    Returns input_ids (B, P+L), position_ids (B, P+L), attention_mask bool (B, 1, P+L, P+L), source (B, G, T): the column whose
+    hidden state predicts that completion token, and owner (B, G, T): the first sibling that agrees up to and with that token.
+    A token that nothing follows predicts nothing and stays out.
     """
     (B, P), T = prompt_ids.shape, completion_ids.shape[1]
-    mask = completion_mask.reshape(B, group_size, T)
-    fed = torch.cat([mask[:, :, 1:], torch.zeros_like(mask[:, :, :1])], 2).view(B, -1)
+    ids, mask = completion_ids.reshape(B, group_size, T), completion_mask.reshape(B, group_size, T)
+    owner = first_alike(ids, mask)
+    followed = torch.zeros_like(ids).scatter_add(1, owner[:, :, :-1], mask[:, :, 1:].long())  # by how many siblings
+    fed = (followed > 0).reshape(B, -1)
     slot = fed.long().cumsum(1) - 1
     L = int(fed.sum(1).max()) if fed.numel() else 0
     rows, columns = fed.nonzero(as_tuple=True)
     place = (rows, slot[rows, columns])
 
-    ids = prompt_ids.new_zeros(B, L)
-    ids[place] = completion_ids.reshape(B, -1)[rows, columns]
-    owner = torch.full((B, L), -1, device=ids.device)
-    owner[place] = columns // T
-    lengths = prompt_mask.long().sum(1)
-    positions = torch.zeros_like(ids)
-    positions[place] = lengths[rows] + columns % T
-
+    row_ids, sibling, depth = (prompt_ids.new_zeros(B, L) for _ in range(3))
+    row_ids[place], sibling[place], depth[place] = ids.reshape(B, -1)[rows, columns], columns // T, columns % T
     prompt_positions = (prompt_mask.long().cumsum(1) - 1).clamp(min=0)
-    prompt = prompt_mask.bool()
-    column_owner = torch.cat([torch.where(prompt, -2, -3), owner], 1)  # -2 prompt, -3 padding, -1 unused, else completion
-    visible = (column_owner[:, None, :] == -2) | (column_owner[:, None, :] == column_owner[:, :, None])
+    positions = torch.cat([prompt_positions, prompt_mask.long().sum(1, keepdim=True) + depth], 1)
+
+    before = owner[torch.arange(B, device=ids.device)[:, None], sibling]  # (B, L, T): whose tokens the text up to a token is
+    visible = torch.eye(P + L, dtype=torch.bool, device=ids.device) | F.pad(prompt_mask.bool(), (0, L))[:, None]
+    visible[:, P:, P:] |= before.gather(2, depth[:, None].expand(B, L, L)) == sibling[:, None]
     attention = visible & torch.ones(P + L, P + L, dtype=torch.bool, device=ids.device).tril()
-    source = torch.full((B, group_size, T), P - 1, device=ids.device)
-    source[:, :, 1:] = P + slot.view(B, group_size, T)[:, :, :-1]
-    return (torch.cat([prompt_ids, ids], 1), torch.cat([prompt_positions, positions], 1), attention[:, None],
-            source.view(B, -1))
+    source = torch.full_like(ids, P - 1)
+    source[:, :, 1:] = P + slot.view(ids.shape).gather(1, owner)[:, :, :-1]
+    return torch.cat([prompt_ids, row_ids], 1), positions, attention[:, None], source, owner
+
+
+def first_alike(ids, mask):
+    """(B, G, T): the first sibling whose completion is the same up to and with that token; itself where masked. ids, mask (B, G, T)."""
+    same = (ids[:, :, None] == ids[:, None]) & mask[:, :, None] & mask[:, None]
+    same |= torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)[..., None]
+    return same.to(torch.uint8).cummin(-1).values.argmax(2)
 
 
 def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):
@@ -94,13 +100,14 @@ def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, complet
         raise ValueError(f"{N} completions cannot be shared out evenly over {B} prompts")
     completion_mask = completion_mask.bool()
     used = int(completion_mask.any(0).sum())
-    ids, positions, attention, source = pack(
+    ids, positions, attention, source, owner = pack(
         prompt_ids, prompt_mask, completion_ids[:, :used], completion_mask[:, :used], N // B)
     h = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
-    rows, columns = completion_mask[:, :used].reshape(B, -1).nonzero(as_tuple=True)
-    targets = completion_ids[:, :used].reshape(B, -1)[rows, columns]
-    # index_select, not h[...]: several tokens share the prompt's last column, and the gradient of advanced indexing adds them
+    mask, targets = completion_mask[:, :used].reshape(owner.shape), completion_ids[:, :used].reshape(owner.shape)
+    own = mask & (owner == torch.arange(N // B, device=owner.device)[:, None])  # one of each token that siblings share
+    # index_select, not h[...]: several tokens follow the prompt's last column, and the gradient of advanced indexing adds them
     # up in whatever order the threads come
-    predicting = h.flatten(0, 1).index_select(0, rows * h.shape[1] + source[rows, columns])
-    values = head_log_probs(predicting, model.get_output_embeddings(), targets, temperature)
-    return torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, values)
+    predicting = h.flatten(0, 1).index_select(0, own.nonzero()[:, 0] * h.shape[1] + source[own])
+    values = head_log_probs(predicting, model.get_output_embeddings(), targets[own], temperature)
+    which = (own.flatten().cumsum(0) - 1).view_as(owner).gather(1, owner)[mask]
+    return torch.zeros(N, T, device=values.device).masked_scatter(completion_mask, values.index_select(0, which))

@@ -1,7 +1,8 @@
 """Rollouts: G sampled completions for each prompt.
 
-The prompt is computed once and its cache shared out, adapters are merged into the weights, finished rows leave the batch,
-and the random numbers are drawn per row up front, so that a result does not depend on which rows finish when.
+Nothing is computed twice: completions of a prompt that agree so far are one row of the batch, which branches where they
+differ, and finished ones leave it. Adapters are merged into the weights. The random numbers are drawn for each completion up
+front, so that a result does not depend on which of them share a row or finish when.
 """
 import time
 from dataclasses import dataclass
@@ -38,23 +39,24 @@ class Rollout:
         return int(self.completion_mask.sum())
 
 
-def sample(logits, uniform, temperature):
-    """Draw one token per row by inverting the cumulative distribution; greedy when temperature is 0.
+def sample(logits, uniform, temperature, rows=None):
+    """Draw tokens by inverting the cumulative distribution; greedy when temperature is 0.
 
-    logits (N, V); uniform (N,) in [0, 1). Returns tokens (N,) and their log-probabilities (N,) float32.
-    One random number a row and a search in blocks cost a fraction of V Gumbel variables, and give the same distribution.
+    logits (U, V); uniform (N,) in [0, 1); rows (N,): the row of logits that each draw is from, by default its own.
+    Returns tokens (N,) and their log-probabilities (N,) float32.
+    One random number a draw and a search in blocks cost a fraction of V Gumbel variables, and give the same distribution.
     """
     probs = torch.softmax(logits if temperature in (0, 1) else logits.float() / temperature, -1, dtype=torch.float32)
-    rows = torch.arange(len(probs), device=probs.device)
+    rows = torch.arange(len(probs), device=probs.device) if rows is None else rows
     if temperature == 0:
-        tokens = logits.max(-1).indices  # four times as fast as argmax in bfloat16
+        tokens = logits.max(-1).indices[rows]  # four times as fast as argmax in bfloat16
         return tokens, probs[rows, tokens].log()
     blocks = F.pad(probs, (0, -probs.shape[1] % BLOCK)).view(len(probs), -1, BLOCK)
-    outer = blocks.sum(-1).cumsum(-1)
+    outer = blocks.sum(-1).cumsum(-1)[rows]
     goal = uniform.to(outer) * outer[:, -1]
     block = (outer <= goal[:, None]).sum(-1).clamp(max=outer.shape[1] - 1)
     inner = blocks[rows, block].cumsum(-1)
-    goal = goal - torch.where(block > 0, outer[rows, block - 1], 0.0)
+    goal = goal - torch.where(block > 0, outer.gather(1, (block - 1).clamp(min=0)[:, None])[:, 0], 0.0)
     goal = torch.minimum(goal, inner[:, -1] * (1 - 1e-6))  # rounding must not step past the last positive probability
     tokens = block * BLOCK + (inner <= goal[:, None]).sum(-1)
     return tokens, probs[rows, tokens].log()
@@ -70,38 +72,47 @@ def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
     filled = torch.zeros(N, T, dtype=torch.bool, device=device)
     ends = torch.tensor(sorted(policy.end_ids), device=device)
 
-    cache = RolloutCache(policy.model.config.num_hidden_layers, P + T)
+    cache = RolloutCache(policy.model.config.num_hidden_layers, N, P + T)
     causal = torch.ones(P, P, dtype=torch.bool, device=device).tril()
     visible = (mask.bool()[:, None, :] & causal) | torch.eye(P, dtype=torch.bool, device=device)
     h = model(input_ids=ids, attention_mask=visible[:, None], position_ids=(mask.cumsum(1) - 1).clamp(min=0),
               past_key_values=cache, use_cache=True)[0][:, -1]
-    alive = torch.arange(N, device=device)  # rows still being written, and which of them the cache holds
-    h = h.repeat_interleave(group_size, 0)
-    position = mask.sum(1).repeat_interleave(group_size)
-    keys = torch.ones(N, 1, 1, P + T, dtype=torch.bool, device=device)
-    keys[:, 0, 0, :P] = mask.bool().repeat_interleave(group_size, 0)
-    if group_size > 1:
-        cache.select(torch.arange(B, device=device).repeat_interleave(group_size))
-    done, last = torch.zeros(N, dtype=torch.bool, device=device), None
+    position = mask.sum(1)
+    keys = F.pad(mask.bool(), (0, T), value=True)[:, None, None]
+    alive = torch.arange(N, device=device)  # the completions that are still being written, and the row of each
+    row = torch.arange(B, device=device).repeat_interleave(group_size)
     for t in range(T):
-        token, log_prob = sample(head(h), uniform[t, alive], temperature)
-        live = ~done
-        tokens[alive[live], t], log_probs[alive[live], t], filled[alive[live], t] = token[live], log_prob[live], True
-        done |= torch.isin(token, ends)
-        if stop is not None and last is not None:
-            done |= stop[0][last] & stop[1][token]
-        last = token
-        finished = int(done.sum())
-        if t == T - 1 or finished == len(done):
+        token, log_probs[alive, t] = sample(head(h), uniform[t, alive], temperature, row)
+        tokens[alive, t], filled[alive, t] = token, True
+        over = torch.isin(token, ends)
+        if stop is not None and t:
+            over |= stop[0][tokens[alive, t - 1]] & stop[1][token]
+        alive, token, row = alive[~over], token[~over], row[~over]
+        if t == T - 1 or not len(alive):
             break
-        if finished * 4 >= len(done):  # copying the cache pays once a quarter of the rows are done
-            keep = (~done).nonzero()[:, 0]
-            cache.select(keep)
-            alive, token, position, keys, done = alive[keep], token[keep], position[keep], keys[keep], done[keep]
-            last = token
-        h = model(input_ids=token[:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
+        texts, of = torch.unique(row * head.weight.shape[0] + token, return_inverse=True)  # the different texts, by row and token
+        parent, written = texts // head.weight.shape[0], texts % head.weight.shape[0]
+        place = branch(parent)
+        cache.copy(parent[place != parent], place[place != parent])
+        row, order = place[of], place.argsort()
+        position, keys = position[parent[order]], keys[parent[order]]
+        h = model(input_ids=written[order][:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
                   past_key_values=cache, use_cache=True)[0][:, -1]
     return tokens, filled, log_probs
+
+
+def branch(parent):
+    """The rows of U texts, 0 to U - 1, given the rows (U,), in order, of the texts that they go on: few move, none onto a parent.
+
+    The first text of each parent stays in its row where that is below U; the others fill the rows that nobody stays in.
+    """
+    first = F.pad(parent[1:] != parent[:-1], (1, 0), value=True)
+    stays = first & (parent < len(parent))
+    free = torch.ones(len(parent), dtype=torch.bool, device=parent.device)
+    free[parent[stays]] = False
+    place = parent.clone()
+    place[~stays] = free.nonzero()[:, 0]
+    return place
 
 
 def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, seed=0, max_rows=256, stop=None) -> Rollout:

@@ -20,13 +20,13 @@ def model(request):
     return model
 
 
-def batch(seed=0):
-    """2 prompts of lengths 3 and 5, 3 completions each, of lengths 1 to 4."""
+def batch(words=97, seed=0):
+    """2 prompts of lengths 3 and 5, 3 completions each, of lengths 1 to 4, of so many different tokens."""
     generator = torch.Generator().manual_seed(seed)
     prompt_mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
     completion_mask = torch.arange(4) < torch.tensor([[4], [1], [3], [2], [4], [2]])
     return (torch.randint(97, (2, 5), generator=generator), prompt_mask,
-            torch.randint(97, (6, 4), generator=generator), completion_mask)
+            torch.randint(words, (6, 4), generator=generator), completion_mask)
 
 
 def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):
@@ -42,19 +42,21 @@ def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, tempe
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_equal_to_the_plain_way(model, temperature):
-    log_probs = completion_log_probs(model, *batch(), temperature)
-    assert torch.allclose(log_probs, plain(model, *batch(), temperature), atol=1e-5)
+@pytest.mark.parametrize("words", [97, 2, 1], ids=["all differ", "some agree", "all agree"])
+def test_equal_to_the_plain_way(model, temperature, words):
+    log_probs = completion_log_probs(model, *batch(words), temperature)
+    assert torch.allclose(log_probs, plain(model, *batch(words), temperature), atol=1e-5)
     mask = batch()[3]
     assert (log_probs[~mask] == 0).all() and (log_probs[mask] < 0).all()
 
 
 @pytest.mark.parametrize("frozen_head", [True, False])
-def test_gradient_equals_the_plain_ones(model, frozen_head):
+@pytest.mark.parametrize("words", [97, 2, 1], ids=["all differ", "some agree", "all agree"])
+def test_gradient_equals_the_plain_ones(model, frozen_head, words):
     model.get_output_embeddings().weight.requires_grad_(not frozen_head)
     weights = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)) * batch()[3]
     grads = []
-    for f in (lambda: completion_log_probs(model, *batch(), 0.7), lambda: plain(model, *batch(), 0.7)):
+    for f in (lambda: completion_log_probs(model, *batch(words), 0.7), lambda: plain(model, *batch(words), 0.7)):
         model.zero_grad()
         (f() * weights).sum().backward()
         grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
@@ -82,10 +84,33 @@ def test_padding_ids_are_irrelevant(model):
 
 
 def test_pack_computes_the_prompt_once_and_no_last_token():
-    ids, positions, attention, source = pack(*batch(), 3)
+    ids, positions, attention, source, owner = pack(*batch(), 3)
     assert ids.shape == (2, 5 + 5)  # 5 prompt columns; (4-1)+(1-1)+(3-1) = 5 fed tokens, the other row has 5 as well
-    assert source[0, :2].tolist() == [4, 5]  # first token: last prompt column; second: the first fed one
+    assert source[0, 0, :2].tolist() == [4, 5]  # first token: last prompt column; second: the first fed one
     assert positions[0, 5:].tolist() == [3, 4, 5, 3, 4]  # a prompt of 3 tokens comes before each completion
+    assert owner[0, :, 0].tolist() == [0, 1, 2]
+
+
+def test_pack_lays_out_what_siblings_share_once():
+    """By hand: a b c, a b d e and f b: of the different texts those that something follows."""
+    a, b, c, d, e, f = range(10, 16)
+    completions = torch.tensor([[a, b, c, 0], [a, b, d, e], [f, b, 0, 0]])
+    mask = torch.arange(4) < torch.tensor([[3], [4], [2]])
+    ids, positions, attention, source, owner = pack(torch.tensor([[7, 8]]), torch.tensor([[1, 1]]), completions, mask, 3)
+    assert ids.tolist() == [[7, 8, a, b, d, f]] and positions.tolist() == [[0, 1, 2, 3, 4, 2]]
+    assert owner.tolist() == [[[0, 0, 0, 0], [0, 0, 1, 1], [2, 2, 2, 2]]]  # masked ones are their own
+    assert source[0][mask].tolist() == [1, 2, 3, 1, 2, 3, 4, 1, 5]  # the column before each token
+    seen = [[ids[0, j].item() for j in range(6) if attention[0, 0, i, j]] for i in range(6)]
+    assert seen == [[7], [7, 8], [7, 8, a], [7, 8, a, b], [7, 8, a, b, d], [7, 8, f]]
+
+
+def test_a_completion_that_is_masked_out_shares_nothing(model):
+    """An update leaves out completions without an advantage; a sibling that says the same must not lose its own tokens by it."""
+    ids, prompt_mask, completions, mask = batch(1)
+    mask = mask.clone()
+    mask[0] = False
+    assert torch.allclose(completion_log_probs(model, ids, prompt_mask, completions, mask),
+                          plain(model, ids, prompt_mask, completions, mask), atol=1e-5)
 
 
 def test_a_uniform_head_and_a_hopeless_target():

@@ -8,7 +8,7 @@ import torch
 
 import rftlab
 from rftlab.logprobs import completion_log_probs
-from rftlab.rollout import rollout, sample
+from rftlab.rollout import branch, rollout, sample
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,41 @@ def test_a_completion_ends_where_it_is_told_to(policy, prompts):
         ends = [t for t in range(1, int(keep[row].sum())) if first[ids[row, t - 1]] and second[ids[row, t]]]
         length = ends[0] + 1 if ends else int(keep[row].sum())
         assert short.completion_ids[row, short.completion_mask[row]].tolist() == ids[row, :length].tolist()
+
+
+def test_completions_that_agree_so_far_are_computed_once(policy, prompts, monkeypatch):
+    """The rows that the model is given are as many as there are different texts, and what comes out is what each alone gives."""
+    rows, forward = [], policy.model.base_model.forward
+    monkeypatch.setattr(policy.model.base_model, "forward", lambda *a, **kw: rows.append(len(kw["input_ids"])) or forward(*a, **kw))
+    r = rollout(policy, prompts[:4], group_size=16, max_new_tokens=20, seed=5)
+    monkeypatch.undo()
+    lengths, expected = r.completion_mask.sum(1).tolist(), []
+    for t in range(1, max(lengths)):
+        expected.append(len({(i // 16, tuple(r.completion_ids[i, :t].tolist())) for i in range(64) if lengths[i] > t}))
+    assert rows == [4, *expected] and max(expected) > 4 and sum(expected) < sum(lengths)
+    each = [rollout(policy, prompts[i:i + 1], group_size=1, max_new_tokens=20, temperature=0) for i in range(4)]
+    together = rollout(policy, prompts[:4], group_size=3, max_new_tokens=20, temperature=0)
+    assert together.texts == [one.texts[0] for one in each for _ in range(3)]
+
+
+@pytest.mark.parametrize("parent, place", [
+    ([0, 1, 2], [0, 1, 2]),              # nobody branches, nobody moves
+    ([0, 0, 1], [0, 2, 1]),              # the second text of row 0 gets a new row
+    ([2, 3], [0, 1]),                    # the first two texts ended: the others move up
+    ([1, 1, 1, 3], [1, 0, 2, 3]),        # row 0 ended: a text of row 1 goes there
+    ([5], [0])])
+def test_texts_branch_into_free_rows(parent, place):
+    assert branch(torch.tensor(parent)).tolist() == place
+
+
+def test_no_text_is_copied_onto_one_that_is_still_to_be_copied():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        parent = torch.randint(12, (int(torch.randint(1, 20, (), generator=generator)),), generator=generator).sort().values
+        place = branch(parent)
+        assert sorted(place.tolist()) == list(range(len(parent)))
+        moved = place != parent
+        assert not set(place[moved].tolist()) & set(parent.tolist())
 
 
 def test_shapes_and_masks(policy, prompts):

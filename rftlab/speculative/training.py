@@ -149,10 +149,10 @@ def examples(policy, prompts, texts=None, max_new_tokens=128, samples=1, tempera
 
 def _hidden(model, part):
     """The hidden state (B, T, H) that each token of the answers is predicted from."""
-    ids, positions, attention, source = pack(part.prompt_ids, part.prompt_mask, part.ids, part.mask, 1)
+    ids, positions, attention, source, _ = pack(part.prompt_ids, part.prompt_mask, part.ids, part.mask, 1)
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())):
         h = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
-    return h.gather(1, source[..., None].expand(-1, -1, h.shape[-1]))
+    return h.gather(1, source[:, 0, :, None].expand(-1, -1, h.shape[-1]))
 
 
 def _parts(count):
