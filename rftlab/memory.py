@@ -2,7 +2,8 @@
 numbers of an architecture alone: known before the download, and before the out-of-memory error.
 
 The rows follow what rftlab does (rftlab/logprobs.py: each prompt once, its completions packed after it, no logits of a whole batch
-under adapters). rftlab/memory_measured.py counts the same with torch's allocator.
+under adapters), at its dearest: completions that begin alike need less. rftlab/memory_measured.py counts the same with torch's
+allocator.
 """
 from dataclasses import dataclass
 

@@ -18,8 +18,8 @@ WORKS = ((2, 4, 24, 1),)  # prompts, completions each, tokens each, prompts a pa
 def measure(policy, task, work, merged=True, steps=2) -> dict:
     """Train for `steps` steps under torch's profiler: {"static", "peak"} bytes, as the allocator counts them on a CPU.
 
-    Completions never end early, so that every run has the lengths of `work`; the longest prompt of task.train(work.prompts) has
-    work.prompt_tokens. merged=False: adapters beside the weights, as PEFT computes. Memory that torch does not allocate (Python,
+    Completions never end early, so that every run has the lengths of `work`, and are drawn nearly at random, so that no two begin
+    alike: what they share would be held once. The longest prompt of task.train(work.prompts) has work.prompt_tokens. merged=False: adapters beside the weights, as PEFT computes. Memory that torch does not allocate (Python,
     libraries) is not seen.
     """
     from dataclasses import replace
@@ -36,7 +36,7 @@ def measure(policy, task, work, merged=True, steps=2) -> dict:
     tensors = [*policy.model.parameters(), *policy.model.buffers(), *(a.merged for a in policy.adapters.values() if a.merged is not None)]
     static = sum(s.nbytes() for s in {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}.values())
     options = dict(steps=steps, prompts_per_step=work.prompts, group_size=work.group, max_new_tokens=work.completion_tokens,
-                   prompts_per_pass=work.per_pass, reward_fn=_uneven)
+                   prompts_per_pass=work.per_pass, reward_fn=_uneven, temperature=100.0)
     with _quiet(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         grpo.train(Endless.of(policy), task, problems, **options)
     sizes = [(e.start_ns(), e.nbytes()) for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
