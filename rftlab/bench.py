@@ -167,7 +167,10 @@ def bench_step(runs=5):
 
 
 def step_limit():
-    """Seconds that the multiplications of one step take at the measured rate: prompts once, completions once, no overhead."""
+    """Seconds that the multiplications of one step take at the measured rate: prompts once, each completion once, no overhead.
+
+    Completions that begin alike share what they have in common, so that a step may take less.
+    """
     from rftlab import load_policy
 
     policy = load_policy("smollm2")

@@ -87,7 +87,7 @@ def first_alike(ids, mask):
     """(B, G, T): the first sibling whose completion is the same up to and with that token; itself where masked. ids, mask (B, G, T)."""
     same = (ids[:, :, None] == ids[:, None]) & mask[:, :, None] & mask[:, None]
     same |= torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)[..., None]
-    return same.to(torch.uint8).cummin(-1).values.argmax(2)
+    return same.cumprod(-1, dtype=torch.uint8).argmax(2)  # the first of equals
 
 
 def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):

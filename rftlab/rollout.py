@@ -82,7 +82,8 @@ def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
     alive = torch.arange(N, device=device)  # the completions that are still being written, and the row of each
     row = torch.arange(B, device=device).repeat_interleave(group_size)
     for t in range(T):
-        token, log_probs[alive, t] = sample(head(h), uniform[t, alive], temperature, row)
+        logits = head(h)
+        token, log_probs[alive, t] = sample(logits, uniform[t, alive], temperature, row)
         tokens[alive, t], filled[alive, t] = token, True
         over = torch.isin(token, ends)
         if stop is not None and t:
@@ -90,11 +91,11 @@ def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
         alive, token, row = alive[~over], token[~over], row[~over]
         if t == T - 1 or not len(alive):
             break
-        texts, of = torch.unique(row * head.weight.shape[0] + token, return_inverse=True)  # the different texts, by row and token
-        parent, written = texts // head.weight.shape[0], texts % head.weight.shape[0]
+        different, which = torch.unique(row * logits.shape[1] + token, return_inverse=True)  # texts, in the order of their rows
+        parent, written = different // logits.shape[1], different % logits.shape[1]
         place = branch(parent)
         cache.copy(parent[place != parent], place[place != parent])
-        row, order = place[of], place.argsort()
+        row, order = place[which], place.argsort()
         position, keys = position[parent[order]], keys[parent[order]]
         h = model(input_ids=written[order][:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
                   past_key_values=cache, use_cache=True)[0][:, -1]
