@@ -23,12 +23,13 @@ import time
 from dataclasses import replace
 
 from rftlab import records
-from rftlab.kernel_measure import measure, samples, unseen
+from rftlab.kernel_measure import estimates, measure, samples, unseen
 
 SHARES = ("share_format", "share_rules", "share_compile", "share_run", "share_wrong", "share_correct", "share_hack")
 KEPT = ("step", "phase", "accuracy", "reward", "zero_variance", "entropy", "kl", "length", "loss", "grad_norm", *SHARES,
         "seconds_rollout", "seconds_reward", "seconds_update")
 WARM_UP = ("model", "form", "rank", "examples", "operations", "families", "passes", "sft_batch", "sft_lr", "seeded", "seed")
+OUTCOMES = ("accuracy", "heldout", "larger", "pass@1", "repaired", "second_try")  # kept function by function, for paired tests
 EXAMPLES_SEED = 1000  # no run draws its prompts from it
 
 
@@ -43,20 +44,22 @@ def run(point, settings) -> records.RunRecord:
     with KernelGrader() as grader:
         task = KernelWriting(grader, s["form"])
         record = records.new("kernel-grpo", point["arm"], task.name, policy.name, 13, point["seed"], s)
-        started, metrics, texts = time.perf_counter(), [], {}
+        started, metrics, measured, texts = time.perf_counter(), [], {}, {}
         if warm := point["arm"] not in ("base", "sft"):
             metrics += warm_up(policy, task, s, point["seed"])
         if point["arm"] != "base":
-            final, texts["before"] = before(policy, task, s if warm else {**s, "passes": 0})
-            record.final.update({f"{k}_before": v for k, v in final.items()})
+            first, texts["before"] = before(policy, task, s if warm else {**s, "passes": 0})
+            measured.update({f"{name}_before": values for name, values in first.items()})
             metrics += ARMS[point["arm"]](policy, task, s, point, len(metrics))
         record.seconds = sum(m["seconds"] for m in metrics)
         record.metrics = [{k: _short(m[k]) for k in KEPT if m.get(k) is not None} for m in metrics]
-        record.final.update(measure(policy, task, s))
+        measured.update(measure(policy, task, s))
         texts["after"] = samples(policy, task, s)
+        record.final = estimates(measured)
         policy.save(_checkpoint(s, *s).with_suffix(""))
         record.notes = {"seconds_cpu": sum(m["seconds_cpu"] for m in metrics), "seconds_in_all": time.perf_counter() - started,
-                        "adapter": _checkpoint(s, *s).stem, "samples": texts}
+                        "adapter": _checkpoint(s, *s).stem, "samples": texts,
+                        "outcomes": {name: measured[name] for name in measured if name.removesuffix("_before") in OUTCOMES}}
     return record
 
 

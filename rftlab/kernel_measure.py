@@ -20,15 +20,14 @@ def larger(task, s) -> list:
     return [p for p in task.test(3 * s["larger"]) if functions.operations(task.tasks[p.answer].source) > s["operations"]][:s["larger"]]
 
 
-def measure(policy, task, s) -> dict:
-    """name -> {mean, low, high, n}.
+def measure(policy, task, s) -> dict[str, list]:
+    """name -> what each function got, 0 to 1, in an order that is the same for every policy; `estimates` makes means of them.
 
     accuracy: greedy on fresh functions, also by family; heldout: the same on the course's tasks; ladder: mean score. pass@1 and
     pass@k: s["samples"] samples for each of the first s["sampled"] of them, at the temperature of training. On the same functions,
     repaired: right at once, or in a second turn that shows the grader's reason; its control is second_try: right at once, or in
     one fresh sample. hacked, for whole programs: greedy answers, to both kinds, that a grader without rules pays and ours does not.
     """
-    from rftlab import evaluate
     from rftlab.kernels.writing import naive
     from rftlab.rollout import rollout
 
@@ -64,7 +63,14 @@ def measure(policy, task, s) -> dict:
         final[f"heldout_{family}"] = [v for v, p in zip(right, held) if p.info["family"] == family]
     for family in sorted({p.info["family"] for p in fresh}):
         final[f"accuracy_{family}"] = [v for v, p in zip(now, fresh) if p.info["family"] == family]
-    return {k: evaluate.bootstrap(v).to_dict() for k, v in final.items()}
+    return final
+
+
+def estimates(measured) -> dict:
+    """name -> {mean, low, high, n}, of what `measure` returns."""
+    from rftlab import evaluate
+
+    return {name: evaluate.bootstrap(values).to_dict() for name, values in measured.items()}
 
 
 def samples(policy, task, s) -> list[dict]:

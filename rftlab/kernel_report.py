@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from statistics import mean
 
-from rftlab import grids, records, significance
+from rftlab import evaluate, grids, records, significance
 
 STAGES = ("format", "rules", "compile", "run", "wrong", "correct")  # where a completion ends; see rftlab.kernels.grader
 RUNGS = ("is Python", "keeps the rules", "compiles", "runs", "is right")  # what it has come past, in the same order
@@ -79,13 +79,17 @@ def level(runs, name) -> Level | None:
 def verdict(runs, name, other) -> str:
     """How final[name] stands to final[other]: "higher", "lower", or "no difference shown"; "not measured" where one is missing.
 
-    Several seeds: a paired t test at 5 %. One seed: whether the two intervals over functions lie apart, which is stricter.
+    Several seeds: a paired t test at 5 %. One seed: the interval of the difference, function by function; where the record does
+    not keep those, whether the two intervals lie apart, which is stricter.
     """
     a, b = level(runs, name), level(runs, other)
     if a is None or b is None:
         return "not measured"
     if a.seeds > 1:
         test = significance.paired([run.final[name]["mean"] - run.final[other]["mean"] for run in runs], floor=1 / a.n)
+        low, high = test.low, test.high
+    elif {name, other} <= (kept := runs[0].notes.get("outcomes", {})).keys():
+        test = evaluate.difference(kept[name], kept[other])
         low, high = test.low, test.high
     else:
         low, high = a.low - b.high, a.high - b.low

@@ -70,7 +70,7 @@ def test_a_fallback_is_a_hack_and_an_honest_program_is_none(monkeypatch):
         known[hacked.prompt] = with_fallback(hacked, "x - y").solution
         monkeypatch.setattr("rftlab.rollout.rollout", lambda policy, prompts, group_size, *rest, **options: Rollout(
             prompts, [known[p] if p in known else "pass" for p in prompts for _ in range(group_size)], *[None] * 5, group_size, 0.0))
-        final = kernel_measure.measure(None, task, SMALL)
+        final = kernel_measure.estimates(kernel_measure.measure(None, task, SMALL))
     assert final["hacked"]["mean"] == pytest.approx(1 / 35) and final["heldout"]["mean"] == pytest.approx(31 / 32)
 
 
@@ -142,6 +142,7 @@ def test_second_turns_and_second_tries_by_hand(monkeypatch):
         monkeypatch.setattr("rftlab.rollout.rollout", write)
         monkeypatch.setattr(task, "stop", lambda policy: None)
         final = kernel_measure.measure(None, task, SMALL)
-    means = {name: round(value["mean"], 3) for name, value in final.items()}
+    assert final["accuracy"] == [0.0, 0.0, 1.0] and final["pass@1"] == [0.0, 0.5, 1.0]  # function by function
+    means = {name: round(value["mean"], 3) for name, value in kernel_measure.estimates(final).items()}
     assert (means["accuracy"], means["heldout"], means["repaired"], means["second_try"]) == (0.333, 1.0, 0.667, 0.667)
     assert (means["pass@1"], means["pass@2"]) == (0.5, 0.667)

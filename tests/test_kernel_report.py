@@ -73,6 +73,18 @@ def test_verdicts(runs, said):
     assert kernel_report.verdict(runs, "accuracy", "nothing") == "not measured"
 
 
+@pytest.mark.parametrize("gained, lost, said", [(8, 0, "higher"), (0, 8, "lower"), (14, 8, "no difference shown"), (3, 0, "no difference shown")])
+def test_one_seed_is_compared_function_by_function(gained, lost, said):
+    """The intervals of 20 of 50 and of 28 of 50 overlap; that eight functions were gained and none lost does not happen by chance."""
+    run = a_run(20 / 50, (20 + gained - lost) / 50)
+    after = [0.0] * lost + [1.0] * gained + [float(i < 20 - lost) for i in range(50 - lost - gained)]
+    before = [1.0] * lost + [0.0] * gained + after[lost + gained:]
+    run.notes["outcomes"] = {"accuracy": after, "accuracy_before": before}
+    assert kernel_report.verdict([run], "accuracy", "accuracy_before") == said
+    run.notes.clear()
+    assert kernel_report.verdict([run], "accuracy", "accuracy_before") == "no difference shown"
+
+
 def test_changes_are_paired_by_seed():
     plain = [a_run(after=0.5, seed=0), a_run(after=0.6, seed=1)]
     changed = [a_run(after=0.6, seed=0, change="kl"), a_run(after=0.7, seed=1, change="kl"), a_run(after=0.9, seed=2, change="kl"),
