@@ -1,12 +1,16 @@
-"""Log-probabilities of completions under a policy: what the G completions of a prompt have in common computed once, the head
-only where a token was sampled.
+"""Log-probabilities of completions under a policy: what prompts and completions have in common computed once, the head only
+where a token was sampled.
 
 The completions follow their prompt in one packed row, as a tree: where two agree from the start, they are the same tokens of
 the row. A mask lets each token see the prompt and what came before it in its own completion. This is exact, because a token's
-keys depend on nothing else, and it computes P tokens and those of the tree in place of G (P + T).
+keys depend on nothing else, and it computes P tokens and those of the tree in place of G (P + T). Where all prompts begin
+alike, as those of a chat template do, the keys of that beginning are computed for one row and lent to all.
 """
 import torch
 from torch.nn import functional as F
+from transformers import DynamicCache
+
+SHORTEST = 16  # tokens that all prompts share; a pass of its own over fewer takes longer than it saves
 
 
 class _HeadLogProb(torch.autograd.Function):
@@ -51,6 +55,21 @@ def head_log_probs(h, head, targets, temperature=1.0):
     return (head(h).float() / temperature).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
+def shared_beginning(ids, mask):
+    """Take off what all prompts begin with: (beginning (1, C), ids (B, P-C), mask (B, P-C)), of prompts (B, P) padded on the left.
+
+    C is 0 for a single prompt and where they share fewer than SHORTEST tokens. Each prompt keeps one token at least.
+    """
+    (B, P), lengths = ids.shape, mask.sum(1)
+    columns = torch.arange(P, device=ids.device)
+    texts = ids.gather(1, (columns + P - lengths[:, None]).clamp(max=P - 1))  # padded on the right
+    alike = (texts == texts[:1]).all(0) & (columns < lengths.min() - 1)
+    C = int(alike.cumprod(0, dtype=torch.uint8).sum())
+    if B == 1 or C < SHORTEST:
+        C = 0
+    return texts[:1, :C], ids[:, C:], mask[:, :P - C]
+
+
 def pack(prompt_ids, prompt_mask, completion_ids, completion_mask, group_size):
     """Lay each prompt and the tree of its completions out in one row.
 
@@ -83,6 +102,19 @@ def pack(prompt_ids, prompt_mask, completion_ids, completion_mask, group_size):
     return torch.cat([prompt_ids, row_ids], 1), positions, attention[:, None], source, owner
 
 
+def _hidden(model, beginning, ids, positions, attention):
+    """Hidden states (B, S, H) of rows (B, S) that all go on from `beginning` (1, C); attention (B, 1, S, S) among themselves."""
+    C = beginning.shape[1]
+    if not C:
+        return model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
+    cache, causal = DynamicCache(), torch.ones(1, 1, C, C, dtype=torch.bool, device=ids.device).tril()
+    model(input_ids=beginning, attention_mask=causal, position_ids=torch.arange(C, device=ids.device)[None], past_key_values=cache,
+          use_cache=True)
+    cache.batch_repeat_interleave(len(ids))
+    return model(input_ids=ids, attention_mask=F.pad(attention, (C, 0), value=True), position_ids=positions + C, past_key_values=cache,
+                 use_cache=True)[0]
+
+
 def first_alike(ids, mask):
     """(B, G, T): the first sibling whose completion is the same up to and with that token; itself where masked. ids, mask (B, G, T)."""
     same = (ids[:, :, None] == ids[:, None]) & mask[:, :, None] & mask[:, None]
@@ -100,9 +132,10 @@ def completion_log_probs(model, prompt_ids, prompt_mask, completion_ids, complet
         raise ValueError(f"{N} completions cannot be shared out evenly over {B} prompts")
     completion_mask = completion_mask.bool()
     used = int(completion_mask.any(0).sum())
+    beginning, prompt_ids, prompt_mask = shared_beginning(prompt_ids, prompt_mask)
     ids, positions, attention, source, owner = pack(
         prompt_ids, prompt_mask, completion_ids[:, :used], completion_mask[:, :used], N // B)
-    h = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)[0]
+    h = _hidden(model.base_model, beginning, ids, positions, attention)
     mask, targets = completion_mask[:, :used].reshape(owner.shape), completion_ids[:, :used].reshape(owner.shape)
     own = mask & (owner == torch.arange(N // B, device=owner.device)[:, None])  # one of each token that siblings share
     # index_select, not h[...]: several tokens follow the prompt's last column, and the gradient of advanced indexing adds them

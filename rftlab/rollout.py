@@ -1,7 +1,7 @@
 """Rollouts: G sampled completions for each prompt.
 
 Nothing is computed twice: completions of a prompt that agree so far are one row of the batch, which branches where they
-differ, and finished ones leave it. Adapters are merged into the weights. The random numbers are drawn for each completion up
+differ, finished ones leave it, and what all prompts begin with is read once. Adapters are merged into the weights. The random numbers are drawn for each completion up
 front, so that a result does not depend on which of them share a row or finish when.
 """
 import time
@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from rftlab.attention import RolloutCache
+from rftlab.logprobs import shared_beginning
 from rftlab.packing import packed
 
 BLOCK = 256  # vocabulary entries per block of the two-level search in `sample`
@@ -66,19 +67,25 @@ def sample(logits, uniform, temperature, rows=None):
 def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
     """Complete B prompts G times. ids, mask (B, P); uniform (T, B*G). Returns tokens (N, T), mask (N, T), log_probs (N, T)."""
     model, head = policy.model.base_model, policy.model.get_output_embeddings()
-    (B, P), (T, N), device = ids.shape, uniform.shape, ids.device
+    beginning, ids, mask = shared_beginning(ids, mask)
+    (B, P), (T, N), C, device = ids.shape, uniform.shape, beginning.shape[1], ids.device
     tokens = torch.full((N, T), policy.pad_id, device=device)
     log_probs = torch.zeros(N, T, device=device)
     filled = torch.zeros(N, T, dtype=torch.bool, device=device)
     ends = torch.tensor(sorted(policy.end_ids), device=device)
 
-    cache = RolloutCache(policy.model.config.num_hidden_layers, N, P + T)
-    causal = torch.ones(P, P, dtype=torch.bool, device=device).tril()
-    visible = (mask.bool()[:, None, :] & causal) | torch.eye(P, dtype=torch.bool, device=device)
-    h = model(input_ids=ids, attention_mask=visible[:, None], position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+    cache = RolloutCache(policy.model.config.num_hidden_layers, N, C + P + T)
+    causal = torch.ones(C + P, C + P, dtype=torch.bool, device=device).tril()
+    if C:
+        model(input_ids=beginning, attention_mask=causal[None, None, :C, :C], position_ids=torch.arange(C, device=device)[None],
+              past_key_values=cache, use_cache=True)
+        cache.copy(torch.zeros(B - 1, dtype=torch.long, device=device), torch.arange(1, B, device=device))
+    mask = F.pad(mask.bool(), (C, 0), value=True)
+    visible = (mask[:, None] & causal[C:]) | torch.eye(C + P, dtype=torch.bool, device=device)[C:]
+    h = model(input_ids=ids, attention_mask=visible[:, None], position_ids=(mask.cumsum(1) - 1)[:, C:].clamp(min=0),
               past_key_values=cache, use_cache=True)[0][:, -1]
     position = mask.sum(1)
-    keys = F.pad(mask.bool(), (0, T), value=True)[:, None, None]
+    keys = F.pad(mask, (0, T), value=True)[:, None, None]
     alive = torch.arange(N, device=device)  # the completions that are still being written, and the row of each
     row = torch.arange(B, device=device).repeat_interleave(group_size)
     for t in range(T):
@@ -97,7 +104,7 @@ def _decode(policy, ids, mask, group_size, uniform, temperature, stop=None):
         cache.copy(parent[place != parent], place[place != parent])
         row, order = place[which], place.argsort()
         position, keys = position[parent[order]], keys[parent[order]]
-        h = model(input_ids=written[order][:, None], attention_mask=keys[..., : P + t + 1], position_ids=(position + t)[:, None],
+        h = model(input_ids=written[order][:, None], attention_mask=keys[..., : C + P + t + 1], position_ids=(position + t)[:, None],
                   past_key_values=cache, use_cache=True)[0][:, -1]
     return tokens, filled, log_probs
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from rftlab.logprobs import completion_log_probs, head_log_probs, pack
+from rftlab.logprobs import SHORTEST, completion_log_probs, head_log_probs, pack, shared_beginning
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["transformers' attention", "grouped attention"])
@@ -20,13 +20,15 @@ def model(request):
     return model
 
 
-def batch(words=97, seed=0):
-    """2 prompts of lengths 3 and 5, 3 completions each, of lengths 1 to 4, of so many different tokens."""
+def batch(words=97, seed=0, shared=0):
+    """2 prompts of lengths 3 and 5 after so many that they share, 3 completions each, of lengths 1 to 4, of so many different tokens."""
     generator = torch.Generator().manual_seed(seed)
-    prompt_mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    prompt_mask = torch.tensor([[0, 0] + [1] * (3 + shared), [1] * (5 + shared)])
     completion_mask = torch.arange(4) < torch.tensor([[4], [1], [3], [2], [4], [2]])
-    return (torch.randint(97, (2, 5), generator=generator), prompt_mask,
-            torch.randint(words, (6, 4), generator=generator), completion_mask)
+    own, completions = torch.randint(97, (2, 5), generator=generator), torch.randint(words, (6, 4), generator=generator)
+    both = torch.randint(97, (shared,), generator=generator)
+    prompts = torch.stack([torch.cat([own[0, :2], both, own[0, 2:]]), torch.cat([both, own[1]])])
+    return prompts, prompt_mask, completions, completion_mask
 
 
 def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, temperature=1.0):
@@ -43,26 +45,49 @@ def plain(model, prompt_ids, prompt_mask, completion_ids, completion_mask, tempe
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("words", [97, 2, 1], ids=["all differ", "some agree", "all agree"])
-def test_equal_to_the_plain_way(model, temperature, words):
-    log_probs = completion_log_probs(model, *batch(words), temperature)
-    assert torch.allclose(log_probs, plain(model, *batch(words), temperature), atol=1e-5)
+@pytest.mark.parametrize("shared", [0, 20], ids=["", "prompts begin alike"])
+def test_equal_to_the_plain_way(model, temperature, words, shared):
+    log_probs = completion_log_probs(model, *batch(words, shared=shared), temperature)
+    assert torch.allclose(log_probs, plain(model, *batch(words, shared=shared), temperature), atol=1e-5)
     mask = batch()[3]
     assert (log_probs[~mask] == 0).all() and (log_probs[mask] < 0).all()
 
 
 @pytest.mark.parametrize("frozen_head", [True, False])
 @pytest.mark.parametrize("words", [97, 2, 1], ids=["all differ", "some agree", "all agree"])
-def test_gradient_equals_the_plain_ones(model, frozen_head, words):
+@pytest.mark.parametrize("shared", [0, 20], ids=["", "prompts begin alike"])
+def test_gradient_equals_the_plain_ones(model, frozen_head, words, shared):
     model.get_output_embeddings().weight.requires_grad_(not frozen_head)
     weights = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)) * batch()[3]
     grads = []
-    for f in (lambda: completion_log_probs(model, *batch(words), 0.7), lambda: plain(model, *batch(words), 0.7)):
+    for f in (completion_log_probs, plain):
         model.zero_grad()
-        (f() * weights).sum().backward()
+        (f(model, *batch(words, shared=shared), 0.7) * weights).sum().backward()
         grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
     model.get_output_embeddings().weight.requires_grad_(True)
     for name, grad in grads[0].items():
         assert torch.allclose(grad, grads[1][name], atol=1e-5, rtol=1e-4), name
+
+
+def test_what_prompts_begin_with_by_hand():
+    alike, pad = list(range(SHORTEST)), 96
+
+    def taken_off(*prompts):
+        width = max(map(len, prompts))
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        beginning, rest, kept = shared_beginning(ids, mask)
+        assert [beginning[0].tolist() + row[keep.bool()].tolist() for row, keep in zip(rest, kept)] == list(prompts)
+        return beginning.shape[1], kept.sum(1).tolist()
+
+    assert taken_off(alike + [50], alike + [51, 52, 53]) == (SHORTEST, [1, 3])
+    assert taken_off(alike + [50, 51], alike + [50, 52]) == (SHORTEST + 1, [1, 1])
+    assert taken_off(alike + [50], alike + [50]) == (SHORTEST, [1, 1])  # a token is left to each
+    assert taken_off(alike + [50], alike + [50, 51], alike + [50, 51, 52]) == (SHORTEST, [1, 2, 3])
+    assert taken_off(alike[:-1] + [50], alike[:-1] + [51]) == (0, [SHORTEST, SHORTEST])  # too short
+    assert taken_off(alike, alike) == (0, [SHORTEST, SHORTEST])
+    assert taken_off(alike + [50]) == (0, [SHORTEST + 1])  # nobody to share with
+    assert taken_off([50] + alike, [51] + alike) == (0, [SHORTEST + 1] * 2)
 
 
 def test_a_completion_does_not_see_its_siblings(model):

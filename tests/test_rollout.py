@@ -60,6 +60,23 @@ def test_same_seed_same_completions_whatever_shares_the_batch(policy, prompts):
     assert one.texts != rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=4).texts
 
 
+def test_what_prompts_begin_with_is_read_once(policy, prompts, monkeypatch):
+    """Prompts after a long text that they share: fewer tokens are read, and the completions are those of each prompt alone."""
+    read, forward = [], policy.model.base_model.forward
+    monkeypatch.setattr(policy.model.base_model, "forward", lambda *a, **kw: read.append(kw["input_ids"].shape) or forward(*a, **kw))
+    long = [f"One day a little dog went to the big park to play with his red ball in the sun. {p}" for p in prompts[:6]]
+    together = rollout(policy, long, group_size=3, max_new_tokens=12, seed=5)
+    ids, mask = policy.encode(long)
+    shared = read[0][1]
+    assert read[:2] == [(1, shared), (6, ids.shape[1] - shared)] and shared > 16
+    alone = rollout(policy, long, group_size=3, max_new_tokens=12, seed=5, max_rows=3)
+    assert together.texts == alone.texts and torch.equal(together.prompt_ids, alone.prompt_ids)
+    assert torch.allclose(together.log_probs, alone.log_probs, atol=1e-4)
+    assert policy.generate(long, max_new_tokens=12) == by_generate(policy, long, 12)
+    again = completion_log_probs(policy.model, together.prompt_ids, together.prompt_mask, together.completion_ids, together.completion_mask)
+    assert torch.allclose(again.detach(), together.log_probs, atol=1e-3)
+
+
 def test_a_completion_ends_where_it_is_told_to(policy, prompts):
     """Stopped at a pair of tokens, a completion is what it would have been, up to that pair."""
     plain = rollout(policy, prompts[:8], group_size=4, max_new_tokens=24, seed=3)
