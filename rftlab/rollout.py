@@ -1,8 +1,8 @@
 """Rollouts: G sampled completions for each prompt.
 
-Nothing is computed twice: completions of a prompt that agree so far are one row of the batch, which branches where they
-differ, finished ones leave it, and what all prompts begin with is read once. Adapters are merged into the weights. The random numbers are drawn for each completion up
-front, so that a result does not depend on which of them share a row or finish when.
+Nothing is computed twice: what all prompts begin with is read once, completions of a prompt that agree so far are one row of
+the batch, which branches where they differ, and finished ones leave it. Adapters are merged into the weights. The random
+numbers are drawn for each completion up front, so that a result does not depend on which of them share a row or finish when.
 """
 import time
 from dataclasses import dataclass
