@@ -11,7 +11,7 @@ data/experiments/data-size.toml, fixed before the runs.
     rejection       sample, keep the model's own right completions, imitate those (one round)
     sft-rft         sft-solutions, then rft
 
-Every arm that trains is evaluated on the same 100 validation problems every few steps and goes back to the best weights seen,
+Every arm that trains is evaluated on the same validation problems every few steps and goes back to the best weights seen,
 those before training included. Test problems are looked at once, at the end.
 """
 import functools

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-SHORTEST = 16  # tokens that all prompts share; a pass of its own over fewer takes longer than it saves
+SHORTEST = 16  # tokens that prompts must share to get a pass of their own: a chat template has more, the prompts of `tiny` fewer
 
 
 class _HeadLogProb(torch.autograd.Function):

@@ -90,6 +90,16 @@ def test_what_prompts_begin_with_by_hand():
     assert taken_off([50] + alike, [51] + alike) == (0, [SHORTEST + 1] * 2)
 
 
+def test_what_prompts_begin_with_is_computed_once(model, monkeypatch):
+    read, forward = [], model.base_model.forward
+    monkeypatch.setattr(model.base_model, "forward", lambda **kw: read.append(kw["input_ids"].shape) or forward(**kw))
+    completion_log_probs(model, *batch(shared=20))
+    assert [len(rows) for rows in read] == [2, 2] and read[0] == (1, 20) and read[1][0] == 2
+    read.clear()
+    completion_log_probs(model, *batch())
+    assert len(read) == 1 and read[0][0] == 2
+
+
 def test_a_completion_does_not_see_its_siblings(model):
     ids, prompt_mask, completions, mask = batch()
     before = completion_log_probs(model, ids, prompt_mask, completions, mask)
