@@ -109,10 +109,10 @@ def exploration(report, size=100) -> Claim:
         once = report.differences(model, task, size, "rft", "base", "pass@1")
         if not many:
             continue
-        before = report.estimate(model, task, "base", size, "pass@64").mean
-        test, first = paired(many, 1 / 16), paired(once, 1 / 1024)
-        text = f"pass@64 {before:.2f} {test}, pass@1 {first}"
-        full = before > 1 - MARGIN  # no room to find anything new
+        before = report.estimate(model, task, "base", size, "pass@64")
+        test, first = paired(many, 1 / before.n), paired(once, 1 / (64 * before.n))
+        text = f"pass@64 {before.mean:.2f} {test}, pass@1 {first}"
+        full = before.mean > 1 - MARGIN  # no room to find anything new
         evidence.append(Evidence(f"{model} {task}", text + (" (no room above)" if full else ""), test=None if full else test,
                                  reading=FOR_MORE))
     return Claim("exploration", "RFT: actively tries new strategies; SFT: relies on fixed examples",
