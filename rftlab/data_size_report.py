@@ -220,11 +220,13 @@ def shown(estimate, arm="") -> str:
 def summary(report) -> str:
     """What came out, in markdown: one table a task, and from how many runs."""
     blocks = ["\n".join(table(report, *group)) for group in report.groups()]
-    low, high = report.seeds()
     evaluated = report.runs[0].final["accuracy"]["n"]
-    device = ", ".join(sorted({run.device for run in report.runs}))
-    seeds = "1 seed (no interval)" if high == 1 else f"{low if low == high else f'{low} to {high}'} seeds ± half of its 95 % t interval"
-    return "\n\n".join([*blocks, f"Held-out accuracy, greedy, {evaluated} problems; mean of {seeds}; {len(report.runs)} runs on {device}."])
+    device = "; ".join(sorted({run.device for run in report.runs}))
+    models = dict.fromkeys(model for model, task in report.groups())
+    seeds = ", ".join(f"{low if low == high else f'{low} to {high}'} on `{model}`" for model in models
+                      for low, high in [report.seeds(model=model)])
+    return "\n\n".join([*blocks, f"Held-out accuracy, greedy, {evaluated} problems; mean ± half of its 95 % t interval over seeds, "
+                                  f"{seeds}; no interval where there is one seed. {len(report.runs)} runs on {device}."])
 
 
 def publish(root=None) -> None:
