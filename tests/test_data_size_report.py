@@ -123,6 +123,12 @@ def committed():
     return Report.load()
 
 
+def test_summary_says_for_each_model_how_many_seeds():
+    more = [*several("rft", 10, [0.5, 0.6], model="smollm2"), run("rft", 50, 0, 0.7, model="smollm2")]
+    text = report_module.summary(Report([*REPORT.runs, *more]))
+    assert "over seeds, 4 on `tiny`, 1 to 2 on `smollm2`;" in text and "| rft | 0.55 ± 0.55 | 0.70 |" in text
+
+
 def test_readme_shows_the_records(committed):
     text = (ROOT / "README.md").read_text()
     assert text.split("<!-- data-size -->")[1].split("<!-- /data-size -->")[0].strip() == report_module.summary(committed)

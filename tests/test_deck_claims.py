@@ -58,6 +58,10 @@ def test_exploration():
     assert verdict("exploration", pass_world(0.3, 0.8)) == "confirmed"
     assert verdict("exploration", pass_world(0.3, 0.31)) == "refuted"
     assert verdict("exploration", pass_world(1.0, 0.98)) == "unclear"  # nothing was left to find
+    few = pass_world(0.3, 0.6)
+    for r in few.runs:  # two problems: no difference can be known more finely than to a half
+        r.final["pass@64"]["n"] = r.final["pass@64_before"]["n"] = 2
+    assert verdict("exploration", pass_world(0.3, 0.6)) == "confirmed" and verdict("exploration", few) == "unclear"
 
 
 def test_adaptability():
