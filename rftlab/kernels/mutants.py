@@ -62,6 +62,8 @@ def _changes(node: ast.AST) -> Iterator[Callable[[ast.AST], ast.AST]]:
         yield lambda n: _with(n, comparators=[_less_one(n.comparators[0])])
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield lambda n: n.operand
+        if isinstance(node.operand, ast.Call):  # the usual padding of a maximum, -float("inf")
+            yield lambda n: ast.copy_location(ast.Constant(0.0), n)
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
         yield lambda n: _with(n, value=n.value + 1)
         if node.value:
