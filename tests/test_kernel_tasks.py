@@ -1,6 +1,7 @@
 """Kernel tasks: their cases, when an answer counts as right, the errors, the data, the lint."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from rftlab.kernels import KernelTask, lint, load_kernel_tasks
 from rftlab.kernels.compare import mismatch, tolerance
-from rftlab.kernels.inputs import indices, spread_out
+from rftlab.kernels.inputs import indices, one_sign, spread_out
 from rftlab.kernels.mutants import mutants
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "kernels"
@@ -82,6 +83,26 @@ def test_spread_out_keeps_values_and_shape(shape, gaps):
     spread = spread_out(tensor, gaps)
     assert torch.equal(spread, tensor)
     assert spread.is_contiguous() == (tensor.numel() < 2)
+
+
+def test_rows_of_one_sign_by_hand():
+    values = torch.tensor([[1.0, -2.0]] * 5)
+    assert one_sign(values, 0).tolist() == [[1, -2], [2, 3], [-4, -5], [-1, -2], [1, 2]]
+    assert one_sign(values, 1).tolist() == [[1, -2], [1, 2], [-1, -2], [1, 2], [-1, -2]]
+    assert one_sign(values[0], 0).tolist() == [1, -2] and one_sign(values.reshape(5, 1, 2), 0).shape == (5, 1, 2)
+
+
+def test_a_maximum_that_pads_its_rows_by_zero_is_noticed():
+    from rftlab.kernels import functions
+
+    found = [t for t in functions.draw(60, "train", 0, ("reduction",), most=2) if "amax" in t.source]
+    for task in found:
+        columns = task.shapes[0][0][1]
+        assert columns & (columns - 1), "the row must have lanes past its end"
+        noticed = bool((task.make_case(0, 0).expected[0] < 0).any())  # padding by 0 gives 0 there
+        many = [torch.randn(20_000, 1, generator=torch.Generator().manual_seed(i)) * 3 for i in range(len(task.parameters))]
+        assert noticed == bool((task.reference(*many) < 0).any()) or re.search(r"(1.5|2.0|3.0) - ", task.source), task.source
+    assert len(found) >= 10
 
 
 def test_index_inputs_stay_in_range_and_positive_inputs_positive():

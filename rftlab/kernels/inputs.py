@@ -24,8 +24,9 @@ def normal(generator: torch.Generator, shapes: list, position: int, scale: float
 def one_sign(values: torch.Tensor, position: int) -> torch.Tensor:
     """The values with signs by row (last dimension): the first row keeps its own, the next are all positive, all negative, and so on.
 
-    A maximum that pads its row by 0 is wrong only where all of the row is negative, which 37 values drawn at random never are. So row 2 of
-    the first parameter lies below -3 (x + 3.0 is negative there), and from row 3 on the signs of the parameters differ (x * y is).
+    A maximum that pads its row by 0 is wrong only where all of the row is negative, which 37 values drawn at random never are. So the first
+    parameter's row 1 lies above 1 and its row 2 below -3: 1.0 - x and x + 3.0 are negative along one of them (3.0 - x is not, but
+    exp(exp(x)) stays finite). From row 3 on the signs of the parameters differ, for x * y.
     """
     if values.dim() < 2 or not values.numel():
         return values
@@ -33,7 +34,7 @@ def one_sign(values: torch.Tensor, position: int) -> torch.Tensor:
     row = torch.arange(len(own))[:, None]
     turn, second = (row - 1) // 2, (row - 1) % 2
     sign = 1.0 - 2.0 * ((turn >> position & 1) ^ second)
-    further = 3.0 * (row == 2) * (position == 0)
+    further = (1.0 * (row == 1) + 3.0 * (row == 2)) * (position == 0)
     return torch.where(row > 0, sign * (own.abs() + further), own).reshape(values.shape)
 
 
