@@ -308,6 +308,7 @@ def test_mutants_are_programs_that_differ_in_one_place():
     changes = {mutant.change for mutant in made}
     for change in ("tl.max(x, axis=0) -> tl.min(x, axis=0)", "column < columns -> column <= columns", "x - tl.max(x, axis=0) -> x", "return out -> return x"):
         assert change in changes
+    assert any(mutant.change.startswith("-float('inf') -> 0.0") for mutant in made), "a maximum that pads by 0"
     for mutant in made:
         compile(mutant.code, "mutant", "exec")
 
