@@ -35,7 +35,10 @@ def results(grid, todo, jobs, results_folder=None):
                     error = experiments.keep(grid, point, None, DIED, results_folder)
                 yield point, error
     finally:
-        for process in processes.values():
+        for pipe, process in processes.items():
+            if pipe in idle:
+                pipe.close()  # it ends by itself and leaves no semaphore of its libraries behind
+                process.join(10)
             process.kill()
 
 
@@ -50,11 +53,12 @@ def _start(processes, grid, threads, results_folder):
 
 
 def _serve(pipe, grid, threads, results_folder):
-    """In the process: run the points that come, until it is killed."""
+    """In the process: run the points that come, until the pipe is closed or the process killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    while True:
-        pipe.send(experiments.run_point(grid, pipe.recv(), results_folder, threads))
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(experiments.run_point(grid, pipe.recv(), results_folder, threads))
 
 
 def _die_with_parent():

@@ -1,5 +1,6 @@
 """Grids for the tests of experiments, processes and cluster: quick runs that write down where and when they began."""
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from rftlab.records import RunRecord
 
 RUNS = Path(__file__).parent  # must be on the path of every process that runs them
+held = []  # what lives as long as the process
 AXES = {"arm": ["ok"], "size": [10], "seed": [0, 1, 2]}
 
 
@@ -65,6 +67,8 @@ def run(point, settings) -> RunRecord:
         os._exit(1)
     if arm == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if arm == "locks":
+        held.append(multiprocessing.RLock())  # as tqdm does
     if arm == "rft":
         from rftlab import data_size
         return data_size.run({**point, "task": "arithmetic", "model": "tiny"}, settings)

@@ -214,6 +214,12 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path, jobs):
     assert len(begun(broken)) == 6 + repeated
 
 
+def test_processes_end_without_leaving_locks_behind(tmp_path):
+    driver = start(write_grid(tmp_path, {"arm": ["locks"]}), tmp_path, 2)
+    _, errors = driver.communicate(timeout=100)
+    assert (driver.returncode, errors) == (0, "") and len(saved(tmp_path)) == 3
+
+
 def heed_ctrl_c():
     """A shell starts what it puts in the background deaf to Ctrl-C, the tests perhaps among it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
