@@ -163,7 +163,8 @@ def stood_still(runs, window=5) -> str:
         return said + "what was right was lost to the comfortable rung, kernels that run and are wrong"
     if paid_now <= paid:
         return said + "the reward did not rise"
-    if right_now - right > max(0.0, wrong_now - wrong):
+    only_right = all(run.config["reward"] == "correct" for run in runs)  # whatever else grew, it was not paid
+    if only_right or right_now - right > max(0.0, wrong_now - wrong):
         return said + "it rose by kernels that are right"
     return said + "it rose on the comfortable rung, by kernels that run and are wrong"
 

@@ -127,6 +127,11 @@ def test_the_comfortable_rung_is_told_from_skill(right, wrong, said):
     assert said in kernel_report.stood_still([a_run(right=right, wrong=wrong)], window=2)
 
 
+def test_pay_for_right_kernels_alone_cannot_rise_on_another_rung():
+    runs = [a_run(right=(0.0, 0.0, 0.1, 0.1), wrong=(0.2, 0.5, 0.8, 0.9), reward="correct")]
+    assert "it rose by kernels that are right" in kernel_report.stood_still(runs, window=2)
+
+
 def test_minutes_by_hand():
     assert kernel_report.minutes([a_run(), a_run(seed=1)]) == pytest.approx({"warm-up": 1.0, "rollouts": 4.0, "grading": 0.4, "updates": 2.0})
 
