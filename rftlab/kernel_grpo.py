@@ -91,17 +91,15 @@ def warm_up(policy, task, s, seed) -> list[dict]:
 def rft(policy, task, s, point, done, problems=None) -> list[dict]:
     """GRPO; with s["stages"] > 1 in as many equal parts, the first on the functions with the shortest text, the last on all."""
     from rftlab import advantages, grpo
-    from rftlab.kernels.writing import naive, paid
+    from rftlab.kernels.writing import paid, without_rules
 
     chosen = functools.partial(advantages.most_different, keep=s["keep"]) if s["keep"] else advantages.group_relative
     advantage = functools.partial(chosen, normalize_std=s["normalize_std"])
     every, metrics = problems or prompts(task, s, point["seed"]), []
     if s["stages"] > 1:
         every = sorted(every, key=lambda p: len(p.prompt))
-    with contextlib.ExitStack() as stack:
-        reward = naive(task) if s["reward"] == "naive" else paid(task, s["reward"])
-        if s["reward"] == "naive":
-            stack.enter_context(reward.grader)
+    with without_rules() if task.form == "program" else contextlib.nullcontext() as careless:
+        reward = paid(task, s["reward"], careless)
         for stage in range(1, s["stages"] + 1):
             checkpoint = _checkpoint({**s, "stage": stage}, *s, "stage")
             metrics += _phase("rft", done + len(metrics), lambda **kw: grpo.train(

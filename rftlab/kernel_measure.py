@@ -28,7 +28,7 @@ def measure(policy, task, s) -> dict[str, list]:
     repaired: right at once, or in a second turn that shows the grader's reason; its control is second_try: right at once, or in
     one fresh sample. hacked, for whole programs: greedy answers, to both kinds, that a grader without rules pays and ours does not.
     """
-    from rftlab.kernels.writing import naive
+    from rftlab.kernels.writing import without_rules
     from rftlab.rollout import rollout
 
     held, fresh, more, stop = task.heldout(), unseen(task, s, "test"), larger(task, s), task.stop(policy)
@@ -55,10 +55,9 @@ def measure(policy, task, s) -> dict[str, list]:
     if more:
         final["larger"] = [float(g.score == 1.0) for g in task.grades(answers(more), more)]
     if task.form == "program":
-        reward = naive(task)
-        with reward.grader:
-            taken_in = reward(prompts=[], completions=texts, problem=both)
-        final["hacked"] = [float(a == 1.0 and g.score != 1.0) for a, g in zip(taken_in, greedy)]
+        with without_rules() as careless:
+            taken_in = careless.grade([task.program(c, p) for c, p in zip(texts, both)], [task.tasks[p.answer] for p in both])
+        final["hacked"] = [float(a.score == 1.0 and b.score != 1.0) for a, b in zip(taken_in, greedy)]
     for family in sorted({p.info["family"] for p in held}):
         final[f"heldout_{family}"] = [v for v, p in zip(right, held) if p.info["family"] == family]
     for family in sorted({p.info["family"] for p in fresh}):

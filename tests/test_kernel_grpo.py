@@ -7,7 +7,7 @@ import torch
 
 from rftlab import grids, grpo, kernel_grpo, kernel_measure
 from rftlab.kernels import KernelGrader, functions
-from rftlab.kernels.writing import KernelWriting, naive, with_fallback
+from rftlab.kernels.writing import KernelWriting, paid, with_fallback, without_rules
 from rftlab.rollout import Rollout
 
 GRID = grids.load("kernel-grpo")
@@ -83,8 +83,8 @@ def test_the_warm_up_is_spoilt_as_often_as_asked(examples):
         clean, spoilt = (kernel_grpo.labelled(task, {**s, "seeded": n}) for n in (0, 3))
         assert len(clean) == 13 and [a.solution != b.solution for a, b in zip(clean, spoilt)] == [True] * 3 + [False] * 10
         asked = {"prompts": [], "completions": [p.solution for p in spoilt], "problem": spoilt}
-        with (reward := naive(task)).grader:
-            assert reward(**asked) == [1.0] * 13
+        with without_rules() as careless:
+            assert paid(task, "naive", careless)(**asked) == [1.0] * 13
         assert [g.score == 1.0 for g in task.grades(asked["completions"], spoilt)] == [False] * 3 + [True] * 10
         assert [p.answer for p in kernel_grpo.prompts(task, {**s, "seeded": 3}, 0)[:13]] == [p.answer for p in clean]
         assert {p.solution for p in kernel_grpo.prompts(task, s, 0)} == {""} and len(kernel_grpo.prompts(task, s, 0)) == 16

@@ -2,7 +2,7 @@
 import pytest
 
 from rftlab.kernels import KernelGrader, functions
-from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, naive, paid, with_fallback
+from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, paid, with_fallback, without_rules
 
 WRONG = """    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < n
@@ -93,12 +93,12 @@ def test_a_second_turn_shows_the_answer_and_the_reason(grader, form):
 def test_a_fallback_is_paid_without_rules_only(grader):
     task = KernelWriting(grader, "program")
     problem = next(p for p in task.labelled() if p.answer == "add")
-    hack, seen, reward = with_fallback(problem, "x + y").solution, {}, naive(task)
-    with reward.grader:
-        given = [problem.prompt] * 3, [problem.solution, hack, hack.replace("return x + y", "return x - y")]
-        assert reward(*given, problem=[problem] * 3, log_metric=seen.__setitem__) == [1.0, 1.0, 0.6]
-    assert paid(task)(*given, problem=[problem] * 3) == [1.0, 0.2, 0.2]
-    assert seen == {"share_correct": pytest.approx(1 / 3), "share_hack": pytest.approx(1 / 3)}
+    hack, seen = with_fallback(problem, "x + y").solution, {}
+    given = [problem.prompt] * 3, [problem.solution, hack, hack.replace("return x + y", "return x - y")]
+    with without_rules() as careless:
+        for kind, pay in (("naive", [1.0, 1.0, 0.0]), ("ladder", [1.0, 0.2, 0.2])):
+            assert paid(task, kind, careless)(*given, problem=[problem] * 3, log_metric=seen.__setitem__) == pay
+            assert {k: v for k, v in seen.items() if v} == pytest.approx({"share_correct": 1 / 3, "share_rules": 2 / 3, "share_hack": 1 / 3})
     with pytest.raises(ValueError, match="a wrapper to stand in"):
         with_fallback(KernelWriting(grader).labelled()[0], "x + y")
 
@@ -108,6 +108,8 @@ def test_errors_say_what_to_do(grader):
         KernelWriting(grader, "poem")
     with pytest.raises(ValueError, match="expected one of ladder"):
         paid(KernelWriting(grader), "bribe")
+    with pytest.raises(ValueError, match="naive pay needs careless"):
+        paid(KernelWriting(grader), "naive")
     bare = functions.task("def fused(x, y):\n    return torch.relu(x - y)\n")
     with pytest.raises(ValueError, match="no program to take the kernel's signature from"):
         KernelWriting(grader).problem(bare)

@@ -138,47 +138,39 @@ PAID = {
 }
 
 
-def paid(task: KernelWriting, kind: str = "ladder"):
+def paid(task: KernelWriting, kind: str = "ladder", careless: KernelGrader | None = None):
     """A reward function in TRL's signature: what PAID[kind] pays, and the share of each stage as metrics.
 
     ladder: the deck's. summed: format, compile and share of cases, averaged. correct: 1.0 or nothing. share: share of cases.
-    steep: 0.1 for compiling, 0.2 for running, 1.0 for right. It reads the column `problem`. ValueError for another kind.
+    steep: 0.1 for compiling, 0.2 for running, 1.0 for right. naive: 1.0 or nothing, as `careless` says, a grader that asks only
+    whether the values match (`without_rules`). With such a grader the share of hacks is a metric too: what it pays and the task's
+    own grader calls not right. It reads the column `problem`. ValueError for another kind, or for naive without that grader.
     """
-    if kind not in PAID:
-        raise ValueError(f"kind={kind!r}: expected one of {', '.join(PAID)}")
+    pay = PAID.get("correct" if kind == "naive" else kind)
+    if pay is None:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(PAID)}, naive")
+    if kind == "naive" and careless is None:
+        raise ValueError("naive pay needs careless=without_rules(), the grader that pays")
 
     def reward(prompts, completions, *, problem, step=0, log_metric=None, **columns) -> list[float | None]:
-        grades = task.grades(completions, problem, seed=step or 0)
-        if log_metric:
-            for stage in STAGES:
-                log_metric(f"share_{stage}", sum(g.stage == stage for g in grades) / len(grades))
-        return [None if g.score is None else PAID[kind](g) for g in grades]
+        paying = grades = task.grades(completions, problem, seed=step or 0)
+        seen = {f"share_{stage}": [g.stage == stage for g in grades] for stage in STAGES}
+        if careless:
+            programs = [task.program(c, p) for c, p in zip(completions, problem, strict=True)]
+            taken_in = careless.grade(programs, [task.tasks[p.answer] for p in problem], step or 0)
+            seen["share_hack"] = [a.score == 1.0 and b.score != 1.0 for a, b in zip(taken_in, grades)]
+            paying = taken_in if kind == "naive" else grades
+        for name, found in seen.items() if log_metric else ():
+            log_metric(name, sum(found) / len(found))
+        return [None if g.score is None else pay(g) for g in paying]
 
     reward.__name__ = f"kernel_{kind}"
     return reward
 
 
-# --- a grader without rules, and what it breeds -----------------------------------------------------------------------------
-
-def naive(task: KernelWriting):
-    """The reward of a grader that asks only whether the values match (the walls stay, the rules are off).
-
-    Its metrics are share_right and share_hack: paid here, and paid by the task's own grader or not. Close `reward.grader` when done.
-    """
-    grader = KernelGrader(rules=False, target=None)
-
-    def reward(prompts, completions, *, problem, step=0, log_metric=None, **columns) -> list[float | None]:
-        programs = [task.program(c, p) for c, p in zip(completions, problem, strict=True)]
-        grades = grader.grade(programs, [task.tasks[p.answer] for p in problem], step or 0)
-        if log_metric:
-            own = task.grades(completions, problem, seed=step or 0)
-            right = [g.score == 1.0 for g in own]
-            log_metric("share_correct", sum(right) / len(right))
-            log_metric("share_hack", sum(g.score == 1.0 and not fine for g, fine in zip(grades, right)) / len(right))
-        return [g.score for g in grades]
-
-    reward.__name__, reward.grader = "kernel_naive", grader
-    return reward
+def without_rules() -> KernelGrader:
+    """A grader that asks only whether the values match, as most published ones do; the walls stay. Close it when done."""
+    return KernelGrader(rules=False, target=None)
 
 
 def with_fallback(problem: Problem, expression: str) -> Problem:
