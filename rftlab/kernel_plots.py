@@ -43,3 +43,35 @@ def draw_climb(recipes, ax=None, title=None):
     drawing.label_ends(ax, tops)
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=drawing.LABEL_SIZE)
     return ax
+
+
+def draw_hacks(recipes, ax=None, smooth=3, title=None):
+    """Against the GRPO step, by recipe: the share of completions that only a grader without rules pays (solid), and of right
+    ones (dashed); the mean over seeds, and each seed thin."""
+    ax, tops = drawing.axes(ax), []
+    for i, (name, runs) in enumerate(recipes.items()):
+        shade = drawing.PALETTE[i % len(drawing.PALETTE)]
+        for what, dash, metric in (("hacks", "-", "share_hack"), ("right", "--", "share_correct")):
+            for run in runs if len(runs) > 1 else ():
+                ax.plot(*curve([run], metric, smooth), color=shade, linestyle=dash, linewidth=0.7, alpha=0.4)
+            steps, values = curve(runs, metric, smooth)
+            ax.plot(steps, values, color=shade, linestyle=dash, label=f"{name}: {what}")
+            tops.append((steps[-1], values[-1], f"{what}, paid by {runs[0].config['reward']}", shade))
+    ax.set_ylim(0, 1)
+    drawing.finish(ax, title, f"GRPO step; average over {smooth} steps", "share of completions")
+    drawing.label_ends(ax, tops)
+    return ax
+
+
+def draw_changes(differences, ax=None, title=None):
+    """What each change made of the accuracy, the largest loss below, with 95 % intervals over seeds; one seed has none."""
+    ax = drawing.axes(ax)
+    for i, (name, test) in enumerate(sorted(differences.items(), key=lambda item: item[1].mean)):
+        shade = drawing.INK if test.low <= 0 <= test.high else drawing.PALETTE[1] if test.mean < 0 else drawing.PALETTE[0]
+        whiskers = [[test.mean - test.low], [test.high - test.mean]] if test.n > 1 else None
+        ax.errorbar([test.mean], [i], xerr=whiskers, color=shade, marker="s", capsize=3, linestyle="")
+    ax.axvline(0, color=drawing.INK, linewidth=0.8)
+    ax.set_yticks(range(len(differences)), sorted(differences, key=lambda name: differences[name].mean))
+    ax.set_ylim(-0.6, len(differences) - 0.4)
+    drawing.finish(ax, title, "accuracy minus that of the unchanged recipe", "")
+    return ax

@@ -96,14 +96,30 @@ def verdict(runs, name, other) -> str:
     return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
 
 
-def differences(changed, tutorial, name="accuracy") -> dict:
-    """change -> final[name] minus that of the unchanged run, paired by seed, for the seeds that both have."""
-    values, plain = {}, {run.seed: run.final[name]["mean"] for run in tutorial}
-    for run in sorted(changed, key=lambda r: r.seed):
-        change = run.config["change"] if run.config["change"] != "arm" else run.arm
-        if run.seed in plain:
-            values.setdefault(change, []).append(run.final[name]["mean"] - plain[run.seed])
-    return {change: significance.paired(several, floor=1 / changed[0].final[name]["n"]) for change, several in values.items()}
+def difference(runs, plain, name="accuracy") -> significance.Paired | None:
+    """final[name] of runs minus that of plain ones, paired by seed; None where they have no seed in common."""
+    theirs = {run.seed: run.final[name]["mean"] for run in plain}
+    values = [run.final[name]["mean"] - theirs[run.seed] for run in sorted(runs, key=lambda r: r.seed) if run.seed in theirs]
+    return significance.paired(values, floor=1 / runs[0].final[name]["n"]) if values else None
+
+
+def differences(changed, plain, name="accuracy") -> dict[str, significance.Paired]:
+    """change -> `difference` to the unchanged runs, of an experiment that names its changes."""
+    found = {}
+    for run in changed:
+        found.setdefault(run.config["change"] if run.config["change"] != "arm" else run.arm, []).append(run)
+    tests = {change: difference(runs, plain, name) for change, runs in found.items()}
+    return {change: test for change, test in tests.items() if test}
+
+
+def one_apart(recipes, name, metric="accuracy") -> dict[str, significance.Paired]:
+    """setting -> `difference` to recipe `name`, of each recipe that differs from it in that setting alone; the arm is one, too."""
+    found, own = {}, recipes[name][0].config
+    for runs in recipes.values():
+        changed = [k for k in own if k != "seed" and own[k] != runs[0].config.get(k)]
+        if len(changed) == 1 and (test := difference(runs, recipes[name], metric)):
+            found[f"{changed[0]} {runs[0].config[changed[0]]}, not {own[changed[0]]}"] = test
+    return found
 
 
 def families(runs, name="accuracy") -> list[str]:

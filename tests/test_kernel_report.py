@@ -1,7 +1,7 @@
 """Tables, curves and verdicts of the kernel writer, on records made by hand: none, one seed, three seeds."""
 import pytest
 
-from rftlab import evaluate, grids, kernel_plots, kernel_report
+from rftlab import evaluate, grids, kernel_plots, kernel_report, significance
 from rftlab.kernels.grader import SCORES
 from rftlab.kernels.writing import STAGES
 from rftlab.records import RunRecord
@@ -94,6 +94,17 @@ def test_changes_are_paired_by_seed():
     assert str(found["sft"]) == "-0.30, 1 seed" and kernel_report.differences([], plain) == {}
 
 
+def test_recipes_one_setting_apart_are_compared_seed_by_seed():
+    """By hand: the ladder's runs are 0.4 and 0.6 below; that of 24 passes and another rate is two settings away."""
+    recipes = {"plain": [a_run(after=v, seed=i, reward="correct") for i, v in enumerate((0.5, 0.7, 0.9))],
+               "ladder": [a_run(after=0.1, seed=i) for i in (1, 0)], "lonely": [a_run(seed=9, reward="steep")],
+               "far": [a_run(after=0.5, reward="correct", passes=24, lr=1.0)]}
+    found = kernel_report.one_apart(recipes, "plain")
+    assert list(found) == ["reward ladder, not correct"]
+    assert found["reward ladder, not correct"].mean == pytest.approx(-0.5) and found["reward ladder, not correct"].n == 2
+    assert str(kernel_report.one_apart(recipes, "far")) == "{}"
+
+
 def test_families_and_the_k_that_was_sampled():
     assert kernel_report.families([a_run()]) == ["reduction"] and kernel_report.families([a_run()], "heldout") == []
     assert kernel_report.of_k([a_run()]) == "pass@4"
@@ -166,3 +177,31 @@ def test_pictures_show_what_the_records_say(seeds):
     ax = kernel_plots.draw_climb({"a recipe": runs}, title="another")
     assert len([line for line in ax.lines if len(line.get_xdata()) == 2]) >= 1 + (seeds if seeds > 1 else 0)
     assert any("0.10 -> 0.60" in text.get_text() for text in ax.texts) and ax.get_legend().get_texts()[0].get_text() == "a recipe"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_hacks_are_drawn_beside_what_is_right(seeds):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    recipes = {pay: [a_run(seed=i, reward=pay) for i in range(seeds)] for pay in ("naive", "correct")}
+    for run in recipes["naive"]:
+        for m in run.metrics[2:]:
+            m["share_hack"] = 0.5
+    for run in recipes["correct"]:
+        for m in run.metrics[2:]:
+            m["share_hack"] = 0.0
+    ax = kernel_plots.draw_hacks(recipes, smooth=1, title="a finding")
+    assert len(ax.lines) == 4 * (1 if seeds == 1 else 3) and ax.get_ylim() == (0, 1)
+    bold = [line for line in ax.lines if "hacks" in str(line.get_label())]
+    assert [set(line.get_ydata()) for line in bold] == [{0.5}, {0.0}]
+
+
+def test_changes_are_drawn_from_the_largest_loss_up():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    found = {"better": significance.paired([0.1, 0.12, 0.11], floor=0.02), "one": significance.paired([-0.5]), "worse": significance.paired([-0.2, -0.22])}
+    ax = kernel_plots.draw_changes(found, title="a finding")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["one", "worse", "better"]
+    assert len(ax.containers) == 3 and [bool(c.has_xerr) for c in ax.containers] == [False, True, True]
