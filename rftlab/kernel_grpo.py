@@ -7,6 +7,7 @@ Arms, all but the first after the same warm-up on the 13 labelled tasks (s["pass
     rft         then GRPO, paid by the grader as s["reward"] says, on the 13 prompts and s["unlabelled"] functions without kernels
     rft-repair  the same, half of the prompts being second turns: a refused answer of the warm model, and the grader's reason
     rejection   then sampling on the same prompts, and SFT on the model's own right kernels
+    rejection-rft   half of the steps in that way, then GRPO
 
 With s["reward"] = "naive" the grader runs without its rules, as most published ones do: whoever calls PyTorch is paid. s["seeded"]
 of the labelled tasks are shown with such a fallback in place of a kernel (form "program" only, where there is a wrapper to do it in).
@@ -150,7 +151,14 @@ def rejection(policy, task, s, point, done) -> list[dict]:
     return metrics
 
 
-ARMS = {"sft": sft_alone, "rft": rft, "rft-repair": rft_repair, "rejection": rejection}
+def rejection_rft(policy, task, s, point, done) -> list[dict]:
+    """Rejection sampling makes much of a success that is rare, GRPO goes on where successes are frequent."""
+    half = {**s, "steps": s["steps"] // 2}
+    first = rejection(policy, task, half, point, done)
+    return first + rft(policy, task, half, point, done + len(first))
+
+
+ARMS = {"sft": sft_alone, "rft": rft, "rft-repair": rft_repair, "rejection": rejection, "rejection-rft": rejection_rft}
 
 
 def labelled(task, s) -> list:

@@ -72,6 +72,6 @@ def draw_changes(differences, ax=None, title=None):
         ax.errorbar([test.mean], [i], xerr=whiskers, color=shade, marker="s", capsize=3, linestyle="")
     ax.axvline(0, color=drawing.INK, linewidth=0.8)
     ax.set_yticks(range(len(differences)), sorted(differences, key=lambda name: differences[name].mean))
-    ax.set_ylim(-0.6, len(differences) - 0.4)
+    ax.set(xlim=(-1, 1), ylim=(-0.6, len(differences) - 0.4))  # two seeds can have an interval that no accuracy could
     drawing.finish(ax, title, "accuracy minus that of the unchanged recipe", "")
     return ax

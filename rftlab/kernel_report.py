@@ -43,8 +43,9 @@ def recipe(run) -> str:
     """What was done, in words: "12 passes, then GRPO paid by ladder at 5e-05"; the rate is that of GRPO."""
     if run.arm == "base":
         return "no training"
-    then = {"sft": "", "rft": ", then GRPO", "rft-repair": ", then GRPO with second turns", "rejection": ", then rejection sampling"}[run.arm]
-    paid = f" paid by {run.config['reward']} at {run.config['lr']:g}" if run.arm.startswith("rft") else ""
+    then = {"sft": "", "rft": ", then GRPO", "rft-repair": ", then GRPO with second turns", "rejection": ", then rejection sampling",
+            "rejection-rft": ", then rejection sampling, then GRPO"}[run.arm]
+    paid = f" paid by {run.config['reward']} at {run.config['lr']:g}" if "rft" in run.arm else ""
     simple = f", at most {run.config['operations']} operations" if run.config.get("operations") else ""
     cheats = f", {run.config['seeded']} examples cheat" if run.config.get("seeded") else ""
     return f"{run.config['passes']} passes{then}{paid}{simple}{cheats}"

@@ -46,9 +46,10 @@ def test_a_killed_run_goes_on_and_a_warm_up_is_made_once(monkeypatch, tmp_path):
     assert (tmp_path / "kernel-grpo" / again.notes["adapter"] / "adapter_model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("arm, trained", [("base", 0), ("sft", 2), ("rft", 3), ("rft-repair", 3), ("rejection", 3)])
+@pytest.mark.parametrize("arm, trained", [("base", 0), ("sft", 2), ("rft", 3), ("rft-repair", 3), ("rejection", 3), ("rejection-rft", 4)])
 def test_every_arm_ends_in_a_record(arm, trained):
-    record = kernel_grpo.run({"arm": arm, "reward": "steep", "model": "tiny", "seed": 0}, SMALL)
+    steps = 2 if arm == "rejection-rft" else 1  # half of them in each way
+    record = kernel_grpo.run({"arm": arm, "reward": "steep", "model": "tiny", "seed": 0}, {**SMALL, "steps": steps})
     assert (record.arm, record.config["reward"], len(record.metrics)) == (arm, "steep", trained)
     assert [m["step"] for m in record.metrics] == list(range(1, trained + 1))
     assert record.final["accuracy"]["n"] == 3 and record.final["heldout"]["n"] == 32
