@@ -12,7 +12,8 @@ Arms, all but the first after the same warm-up on the 13 labelled tasks (s["pass
 With s["reward"] = "naive" the grader runs without its rules, as most published ones do: whoever calls PyTorch is paid. s["seeded"]
 of the labelled tasks are shown with such a fallback in place of a kernel (form "program" only, where there is a wrapper to do it in).
 Measured before the arm's own training (for rft: after the warm-up) and at the end: `rftlab.kernel_measure`. A run that is killed
-goes on from its last checkpoint in the cache, where the trained adapter stays, under the name in record.notes["adapter"].
+goes on from its last checkpoint in the cache (rounds of rejection sampling have none), where the trained adapter stays, under the name in
+record.notes["adapter"].
 """
 import contextlib
 import functools
