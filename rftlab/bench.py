@@ -3,7 +3,7 @@
     python -m rftlab bench step        one GRPO step on SmolLM2 beside TRL's GRPOTrainer: seconds, peak memory
     python -m rftlab bench rollout     64 sequences of 128 new tokens beside transformers' generate
     python -m rftlab bench grader      kernel completions a second beside a fresh Python process for each
-    python -m rftlab bench kernel-step one GRPO step of the kernel experiment beside TRL's (rftlab.bench_kernels)
+    python -m rftlab bench kernel-step GRPO steps of the kernel experiment beside TRL's (rftlab.bench_kernels)
     python -m rftlab bench turbo       greedy answers one at a time beside generate and its own speculation (rftlab.bench_turbo)
 """
 import json
@@ -245,7 +245,7 @@ def bench_grader(runs=5):
 
 
 def bench_kernel_step():
-    """Row kernel_step_seconds: `rftlab.bench_kernels`."""
+    """Rows kernel_step_seconds and kernel_step_full_length: `rftlab.bench_kernels`."""
     from rftlab import bench_kernels
 
     return bench_kernels.bench_kernel_step()
