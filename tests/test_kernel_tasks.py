@@ -226,6 +226,16 @@ def test_a_sum_that_cancels_is_not_held_to_impossible_digits():
         assert mismatch(other_order, case.expected[0], case.tolerances[0]) == "", seed
 
 
+def test_an_answer_whose_digits_are_lost_is_not_judged_by_luck():
+    task = KernelTask("chaotic", lambda x: torch.sin(torch.exp(x)), [[(130,)], [(1,)], [(7, 33)]], entry="chaotic")
+    for seed in range(60):
+        case = task.make_case(2, seed)
+        x, (expected,), (allowed,) = case.inputs[0], case.expected, case.tolerances
+        rounded_otherwise = torch.sin(torch.exp(x.double()).float())
+        assert mismatch(rounded_otherwise, expected, allowed) == "", seed
+        assert allowed[x.abs() < 2].max() < 1e-3 and mismatch(torch.sin(1.001 * torch.exp(x)), expected, allowed)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_honest_arithmetic_in_another_order_always_passes(seed):

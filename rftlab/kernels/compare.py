@@ -3,7 +3,7 @@
     |got - expected| <= relative * |expected| + share * (median of the non-zero |expected|) + multiple * noise
 
 `noise` is how far the reference itself moves when its inputs move by one rounding step, so a sum that cancels is
-not held to digits that nobody can compute. The rule knows no absolute number: answers in the millionths or in the
+not held to digits that nobody can compute; by up to 19 steps where an answer is lost (`is_lost`), as sin(exp(15)) is. The rule knows no absolute number: answers in the millionths or in the
 billions are held to the same digits. fp32 answers that were rounded to fp16 fail it. Published graders use
 `allclose` with atol=1e-2, which pays zeros for every small answer (METR 2025; Sakana's robust-kbench 2025).
 """
@@ -18,6 +18,7 @@ DIGITS = {
     torch.float16: (2e-3, 1e-3, 1.0),
     torch.bfloat16: (1.6e-2, 8e-3, 1.0),
 }
+LOST = 0.02  # of an answer: one that moves further for a rounding step cannot be computed, and how far it moves is luck
 FLUSHED = {torch.float16: 2.0**-22}  # smaller values may be flushed to zero; 2**-126 for the wider types
 
 
@@ -27,9 +28,20 @@ def tolerance(expected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         return torch.zeros(expected.shape, dtype=torch.float64)
     relative, share, multiple = DIGITS[expected.dtype]
     size = expected.double().abs()
+    return relative * size + share * _typical(size) + multiple * noise.double() + FLUSHED.get(expected.dtype, 2.0**-126)
+
+
+def is_lost(noise: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Which elements move by more than `LOST` of their size and of the typical size; half types, whose steps are wide, are never called lost."""
+    if expected.dtype not in (torch.float32, torch.float64):
+        return torch.zeros(expected.shape, dtype=torch.bool)
+    size = expected.double().abs()
+    return noise > LOST * size.clamp(min=_typical(size))
+
+
+def _typical(size: torch.Tensor) -> float:
     nonzero = size[size > 0]
-    typical = nonzero.median() if nonzero.numel() else 0.0
-    return relative * size + share * typical + multiple * noise.double() + FLUSHED.get(expected.dtype, 2.0**-126)
+    return float(nonzero.median()) if nonzero.numel() else 0.0
 
 
 def mismatch(got: torch.Tensor, expected: torch.Tensor, allowed: torch.Tensor) -> str:

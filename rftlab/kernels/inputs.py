@@ -81,11 +81,11 @@ def spread_out(tensor: torch.Tensor, gaps: bool = False) -> torch.Tensor:
     return wide[..., ::2]
 
 
-def nudge(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The tensor with each value moved by at most one rounding step of its dtype; integers and booleans unchanged."""
+def nudge(tensor: torch.Tensor, generator: torch.Generator, steps: int = 1) -> torch.Tensor:
+    """The tensor with each value moved by at most so many rounding steps of its dtype; integers and booleans unchanged."""
     if not tensor.is_floating_point():
         return tensor
-    step = torch.finfo(tensor.dtype).eps * (2 * torch.randint(0, 2, tensor.shape, generator=generator) - 1)
+    step = steps * torch.finfo(tensor.dtype).eps * (2 * torch.randint(0, 2, tensor.shape, generator=generator) - 1)
     return (tensor.double() * (1 + step)).to(tensor.dtype)
 
 

@@ -10,19 +10,20 @@ import hashlib
 import importlib.util
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from rftlab.kernels import task_checks
-from rftlab.kernels.compare import tolerance
+from rftlab.kernels.compare import is_lost, tolerance
 from rftlab.kernels.inputs import KINDS, Maker, nudge, spread_out
 
 SPLITS = ("train", "heldout")
 PATIENCE = 20  # draws until the reference's answer is finite
 NUDGES = 3  # repetitions that measure the reference's own rounding noise
+FURTHER = range(2, 20)  # rounding steps of further nudges, where answers have lost their digits
 
 PROMPT = """\
 Write this PyTorch function as a Triton kernel.
@@ -103,11 +104,19 @@ class KernelTask:
                 f"task {self.name!r}: the reference gave infinities or nan in {PATIENCE} draws of case {index} "
                 f"{self.shapes[index]}; choose inputs= (for example 'positive') or scales= that suit it"
             )
-        noise = [torch.zeros(e.shape, dtype=torch.float64) for e in expected]
-        for _ in range(NUDGES):
-            moved, _ = task_checks.call(self, [nudge(i, generator) if torch.is_tensor(i) else i for i in inputs])
-            noise = [torch.maximum(n, _distance(m, e)) for n, m, e in zip(noise, moved, expected)]
+        noise = self._moved(inputs, expected, generator, [1] * NUDGES)
+        if any(is_lost(n, e).any() for n, e in zip(noise, expected)):  # the sine of exp(15) may by luck come back to where it was
+            further = self._moved(inputs, expected, generator, FURTHER)
+            noise = [torch.where(is_lost(f, e), torch.maximum(n, f), n) for n, f, e in zip(noise, further, expected)]
         return Case(inputs, expected, tuple(map(tolerance, expected, noise)), is_tuple)
+
+    def _moved(self, inputs: list, expected, generator: torch.Generator, steps: Iterable[int]) -> list[torch.Tensor]:
+        """How far each answer moves at most when the inputs move by so many rounding steps each time."""
+        most = [torch.zeros(e.shape, dtype=torch.float64) for e in expected]
+        for count in steps:
+            moved, _ = task_checks.call(self, [nudge(i, generator, count) if torch.is_tensor(i) else i for i in inputs])
+            most = [torch.maximum(n, _distance(m, e)) for n, m, e in zip(most, moved, expected)]
+        return most
 
     def draw(self, index: int, generator: torch.Generator, scale: float | None = None) -> list:
         """Inputs of case `index`, taken from a generator; `scale` replaces the case's own."""
