@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rftlab.kernels import KernelTask, lint, load_kernel_tasks
-from rftlab.kernels.compare import mismatch, tolerance
+from rftlab.kernels.compare import is_lost, mismatch, tolerance
 from rftlab.kernels.inputs import indices, one_sign, spread_out
 from rftlab.kernels.mutants import mutants
 
@@ -224,6 +224,13 @@ def test_a_sum_that_cancels_is_not_held_to_impossible_digits():
         x = case.inputs[0]
         other_order = x.flip(0).cumsum(0)[-1:]  # one by one, from the end
         assert mismatch(other_order, case.expected[0], case.tolerances[0]) == "", seed
+
+
+def test_lost_answers_by_hand():
+    expected = torch.tensor([100.0, 1.0, 1.0, 1e-9, 0.0])  # of those that are not zero the median is 1
+    noise = torch.tensor([1.0, 0.021, 0.019, 0.019, 0.021])
+    assert is_lost(noise, expected).tolist() == [False, True, False, False, True]
+    assert is_lost(noise, expected.double()).any() and not is_lost(noise, expected.half()).any() and not is_lost(noise, expected.int()).any()
 
 
 def test_an_answer_whose_digits_are_lost_is_not_judged_by_luck():

@@ -3,9 +3,10 @@
     |got - expected| <= relative * |expected| + share * (median of the non-zero |expected|) + multiple * noise
 
 `noise` is how far the reference itself moves when its inputs move by one rounding step, so a sum that cancels is
-not held to digits that nobody can compute; by up to 19 steps where an answer is lost (`is_lost`), as sin(exp(15)) is. The rule knows no absolute number: answers in the millionths or in the
-billions are held to the same digits. fp32 answers that were rounded to fp16 fail it. Published graders use
-`allclose` with atol=1e-2, which pays zeros for every small answer (METR 2025; Sakana's robust-kbench 2025).
+not held to digits that nobody can compute; by up to 19 steps where an answer is lost (`is_lost`), as sin(exp(15))
+is. The rule knows no absolute number: answers in the millionths or in the billions are held to the same digits. fp32
+answers that were rounded to fp16 fail it. Published graders use `allclose` with atol=1e-2, which pays zeros for every
+small answer (METR 2025; Sakana's robust-kbench 2025).
 """
 
 import torch
@@ -18,7 +19,7 @@ DIGITS = {
     torch.float16: (2e-3, 1e-3, 1.0),
     torch.bfloat16: (1.6e-2, 8e-3, 1.0),
 }
-LOST = 0.02  # of an answer: one that moves further for a rounding step cannot be computed, and how far it moves is luck
+LOST = 0.02  # share of an answer: one that moves further cannot be computed, and how far it moves is luck
 FLUSHED = {torch.float16: 2.0**-22}  # smaller values may be flushed to zero; 2**-126 for the wider types
 
 
@@ -32,7 +33,10 @@ def tolerance(expected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
 
 def is_lost(noise: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Which elements move by more than `LOST` of their size and of the typical size; half types, whose steps are wide, are never called lost."""
+    """Which elements move by more than `LOST` of their size and of the typical size, shaped like `expected`.
+
+    None of integers, which are compared exactly, and none of half types, whose single steps are that wide.
+    """
     if expected.dtype not in (torch.float32, torch.float64):
         return torch.zeros(expected.shape, dtype=torch.bool)
     size = expected.double().abs()
