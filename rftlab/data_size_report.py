@@ -232,7 +232,4 @@ def summary(report) -> str:
 def publish(root=None) -> None:
     """Write the block of README.md anew from the records of a clone."""
     root = Path(root or records.results_folder().parents[1])
-    readme = root / "README.md"
-    head, rest = readme.read_text().split("<!-- data-size -->", 1)
-    block = summary(Report.load(folder=root / "data" / "results"))
-    readme.write_text(f"{head}<!-- data-size -->\n{block}\n<!-- /data-size -->" + rest.split("<!-- /data-size -->", 1)[1])
+    records.publish("data-size", summary(Report.load(folder=root / "data" / "results")), root / "README.md")

@@ -88,7 +88,5 @@ def publish(root=None) -> None:
     """Write the picture and the table of README.md anew from the records of a clone."""
     root = Path(root or records.results_folder().parents[1])
     runs = records.load_all("headline", root / "data" / "results")
-    readme = root / "README.md"
-    head, rest = readme.read_text().split("<!-- headline -->", 1)
-    readme.write_text(f"{head}<!-- headline -->\n{summary(runs)}\n<!-- /headline -->" + rest.split("<!-- /headline -->", 1)[1])
+    records.publish("headline", summary(runs), root / "README.md")
     draw(runs, root / "data" / "results" / "headline.png")

@@ -4,8 +4,10 @@ Functions of run records (`rftlab.kernel_grpo`), and nothing else. Where nothing
 the interval of its evaluation, over functions; several have a t interval over seeds, and differences are paired by seed.
 """
 import ast
+import itertools
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 
 from rftlab import evaluate, grids, records, significance
@@ -40,15 +42,22 @@ def by_recipe(runs) -> dict[str, list]:
 
 
 def recipe(run) -> str:
-    """What was done, in words: "12 passes, then GRPO paid by ladder at 5e-05"; the rate is that of GRPO."""
+    """What was done, in words: "12 passes, 80 steps of GRPO paid by ladder at 5e-05"; the rate is that of GRPO."""
     if run.arm == "base":
         return "no training"
-    then = {"sft": "", "rft": ", then GRPO", "rft-repair": ", then GRPO with second turns", "rejection": ", then rejection sampling",
-            "rejection-rft": ", then rejection sampling, then GRPO"}[run.arm]
-    paid = f" paid by {run.config['reward']} at {run.config['lr']:g}" if "rft" in run.arm else ""
-    simple = f", at most {run.config['operations']} operations" if run.config.get("operations") else ""
-    cheats = f", {run.config['seeded']} examples cheat" if run.config.get("seeded") else ""
-    return f"{run.config['passes']} passes{then}{paid}{simple}{cheats}"
+    c = run.config
+    steps = c["steps"] // 2 if run.arm == "rejection-rft" else c["steps"]
+    done = [f"{c['passes']} passes"]
+    if run.arm.startswith("rejection"):
+        done.append(f"{steps // c['round']} rounds of rejection sampling")
+    if "rft" in run.arm:
+        turns = " with second turns" if run.arm == "rft-repair" else ""
+        done.append(f"{steps} steps of GRPO{turns} paid by {c['reward']} at {c['lr']:g}")
+    if c.get("operations"):
+        done.append(f"at most {c['operations']} operations")
+    if c.get("seeded"):
+        done.append(f"{c['seeded']} examples cheat")
+    return ", ".join(done)
 
 
 @dataclass(frozen=True)
@@ -187,15 +196,38 @@ def stood_still(runs, window=5) -> str:
 
 
 def minutes(runs) -> dict[str, float]:
-    """Minutes a seed by what they were spent on."""
+    """Minutes a seed by what they were spent on. Rejection sampling does not tell rollouts from grading: both are rollouts here."""
     spent = {"warm-up": 0.0, "rollouts": 0.0, "grading": 0.0, "updates": 0.0}
-    for m in (m for run in runs for m in run.metrics):
-        if m.get("phase") == "sft":
-            spent["warm-up"] += m.get("seconds_update", 0.0)
-        else:
-            for name, key in (("rollouts", "seconds_rollout"), ("grading", "seconds_reward"), ("updates", "seconds_update")):
-                spent[name] += m.get(key, 0.0)
+    for run in runs:
+        warm = len(list(itertools.takewhile(lambda m: m.get("phase") == "sft", run.metrics)))
+        for i, m in enumerate(run.metrics):
+            spent["warm-up" if i < warm else "updates"] += m.get("seconds_update", 0.0)
+            spent["rollouts"] += m.get("seconds_rollout", 0.0)
+            spent["grading"] += m.get("seconds_reward", 0.0)
+    spent["rollouts"] += max(0.0, sum(run.seconds for run in runs) - sum(spent.values()))
     return {name: seconds / 60 / len(runs) for name, seconds in spent.items()}
+
+
+def summary(recipes, least=3) -> str:
+    """What came out, in markdown: one line a recipe of `least` seeds or more, the best first; "" where there is none."""
+    found = [runs for runs in recipes.values() if len(runs) >= least and level(runs, "accuracy_before")]
+    if not found:
+        return ""
+    lines = ["| recipe | seeds | right after the warm-up | right at the end, 95 % interval over seeds | of each seed | minutes a seed |",
+             "|---|---|---|---|---|---|"]
+    for runs in sorted(found, key=lambda runs: -level(runs, "accuracy").mean):
+        each = ", ".join(f"{run.final['accuracy']['mean']:.2f}" for run in runs)
+        lines.append(f"| {recipe(runs[0])} | {len(runs)} | {level(runs, 'accuracy_before').mean:.2f} | {level(runs, 'accuracy')} | {each} | "
+                     f"{sum(minutes(runs).values()):.0f} |")
+    n, devices = {level(runs, "accuracy").n for runs in found}, {run.device for runs in found for run in runs}
+    return "\n".join(lines) + f"\n\n{', '.join(map(str, sorted(n)))} new functions, greedy; {'; '.join(sorted(devices))}."
+
+
+def publish(root=None) -> None:
+    """Write the block of README.md anew from the records of a clone."""
+    root = Path(root or records.results_folder().parents[1])
+    runs = [run for name in ("kernel-grpo", "kernel-longer") for run in load(name, root / "data" / "results")]
+    records.publish("kernels", summary(by_recipe(runs)), root / "README.md")
 
 
 # --- what it writes -------------------------------------------------------------------------------------------------------

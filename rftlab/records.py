@@ -98,3 +98,10 @@ def load_all(experiment, folder=None) -> list[RunRecord]:
     if not found:
         raise FileNotFoundError(f"no records in {place}; make them with `python -m rftlab experiment {experiment}`")
     return [RunRecord.load(path) for path in found]
+
+
+def publish(name, block, readme) -> None:
+    """Put a table made from records between the marks <!-- name --> and <!-- /name --> of a README, and change nothing else."""
+    head, rest = readme.read_text(encoding="utf-8").split(f"<!-- {name} -->", 1)
+    end = f"<!-- /{name} -->"
+    readme.write_text(f"{head}<!-- {name} -->\n{block}\n{end}" + rest.split(end, 1)[1], encoding="utf-8")

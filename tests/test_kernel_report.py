@@ -18,7 +18,8 @@ def a_run(before=0.10, after=0.60, seed=0, reward="ladder", right=(0.0, 0.1, 0.2
     for name, value in (("accuracy_before", before), ("accuracy", after), ("accuracy_reduction_before", 0.0), ("accuracy_reduction", after),
                         ("pass@4_before", 0.2), ("pass@4", 0.4)):
         final[name] = evaluate.wilson(round(value * n), n).to_dict()
-    settings = {"passes": 12, "reward": reward, "samples": 4, "max_new_tokens": 128, "lr": 4e-4, **config}
+    settings = {"passes": 12, "reward": reward, "samples": 4, "max_new_tokens": 128, "lr": 4e-4, "steps": 40, "round": 10,
+                **config}
     return RunRecord("kernel-grpo", arm, "kernels", "smollm2", 13, seed, settings, metrics=metrics, final=final)
 
 
@@ -44,9 +45,9 @@ def test_progress_counts_the_files_of_the_grid(tmp_path):
 def test_runs_of_one_recipe_come_together_in_the_order_of_their_seeds():
     runs = [a_run(seed=1), a_run(seed=0), a_run(reward="steep", passes=24), a_run(arm="base", passes=0), a_run(arm="sft", passes=7), a_run(seeded=3),
             a_run(lr=5e-5, operations=2)]
-    tutorial, found = "12 passes, then GRPO paid by ladder at 0.0004", kernel_report.by_recipe(runs)
-    assert list(found) == ["7 passes", tutorial, f"{tutorial}, 3 examples cheat", "12 passes, then GRPO paid by ladder at 5e-05, at most 2 operations",
-                           "24 passes, then GRPO paid by steep at 0.0004", "no training"]
+    tutorial, found = "12 passes, 40 steps of GRPO paid by ladder at 0.0004", kernel_report.by_recipe(runs)
+    assert list(found) == ["7 passes", tutorial, f"{tutorial}, 3 examples cheat", "12 passes, 40 steps of GRPO paid by ladder at 5e-05, at most 2 operations",
+                           "24 passes, 40 steps of GRPO paid by steep at 0.0004", "no training"]
     assert [run.seed for run in found[tutorial]] == [0, 1]
 
 
@@ -143,8 +144,39 @@ def test_pay_for_right_kernels_alone_cannot_rise_on_another_rung():
     assert "it rose by kernels that are right" in kernel_report.stood_still(runs, window=2)
 
 
+def test_recipes_that_differ_in_their_steps_are_told_apart():
+    assert [kernel_report.recipe(a_run(arm="rejection-rft", steps=steps)) for steps in (80, 160)] == [
+        "12 passes, 4 rounds of rejection sampling, 40 steps of GRPO paid by ladder at 0.0004",
+        "12 passes, 8 rounds of rejection sampling, 80 steps of GRPO paid by ladder at 0.0004"]
+    assert kernel_report.recipe(a_run(arm="rejection", steps=80)) == "12 passes, 8 rounds of rejection sampling"
+    assert kernel_report.recipe(a_run(arm="rft-repair")) == "12 passes, 40 steps of GRPO with second turns paid by ladder at 0.0004"
+
+
+def test_the_summary_has_one_line_for_each_recipe_of_three_seeds_the_best_first():
+    runs = [a_run(after=v, seed=i) for i, v in enumerate((0.2, 0.3, 0.4))] + [a_run(after=0.9, seed=i, reward="correct") for i in range(3)]
+    lines = kernel_report.summary(kernel_report.by_recipe([*runs, a_run(after=1.0, lr=1.0), a_run(arm="base", passes=0)])).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [f"| 12 passes, 40 steps of GRPO paid by {pay} at 0.0004" for pay in ("correct", "ladder")]
+    assert lines[3].split(" | ")[1:4:2] == ["3", "0.30 [0.05, 0.55]"] and "0.20, 0.30, 0.40" in lines[3] and lines[4] == "" and len(lines) == 6
+
+
+def test_publish_writes_the_summary_into_the_readme(tmp_path):
+    for i in range(3):
+        a_run(seed=i).save(tmp_path / "data" / "results" / "kernel-grpo" / f"{i}.json")
+    (tmp_path / "README.md").write_text("before\n<!-- kernels -->\n<!-- /kernels -->\nafter\n")
+    kernel_report.publish(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n<!-- kernels -->\n| recipe |") and text.endswith("\n<!-- /kernels -->\nafter\n") and "40 steps of GRPO" in text
+
+
 def test_minutes_by_hand():
     assert kernel_report.minutes([a_run(), a_run(seed=1)]) == pytest.approx({"warm-up": 1.0, "rollouts": 4.0, "grading": 0.4, "updates": 2.0})
+
+
+def test_minutes_of_rejection_sampling_add_up_to_those_of_the_record():
+    run = a_run(arm="rejection")
+    run.metrics = [{"phase": "sft", "seconds_update": 60.0}, {"phase": "sample", "share_correct": 0.5}, {"phase": "sft", "seconds_update": 30.0}]
+    run.seconds = 60.0 + 240.0 + 30.0
+    assert kernel_report.minutes([run]) == pytest.approx({"warm-up": 1.0, "rollouts": 4.0, "grading": 0.0, "updates": 0.5})
 
 
 LOAD = "    x = tl.load(x_ptr + i, mask=m)\n"

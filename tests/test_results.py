@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rftlab import bench, grids, headline, records
+from rftlab import bench, grids, headline, kernel_report, records
 from rftlab.notebooks import ROOT
 
 RESULTS = ROOT / "data" / "results"
@@ -79,8 +79,22 @@ def test_the_careless_bonus_is_a_detour():
         assert there["accuracy"] < runs["rft", run.seed].metrics[19]["accuracy"] - 0.1
 
 
+def test_the_kernel_writer_gets_as_far_as_the_readme_says():
+    """From at most 0.10 to the slides' 0.53 within the hour, every seed; 0.80 with the best recipe; nothing under the slides' ladder."""
+    runs = records.load_all("kernel-longer")
+    assert {run.seed for run in runs} == {0, 1, 2}
+    for run in runs:
+        assert run.final["accuracy_before"]["mean"] <= 0.10 < 0.53 <= run.final["accuracy"]["mean"] and run.seconds <= 3600
+    for passes, reward, low, high in ((8, "correct", 0.80, 1.0), (3, "ladder", 0.0, 0.0)):
+        ends = [r.final["accuracy"]["mean"] for r in records.load_all("kernel-grpo")
+                if (r.arm, r.config["passes"], r.config["reward"]) == ("rft", passes, reward)]
+        assert len(ends) == 3 and all(low <= end <= high for end in ends)
+
+
 def test_readme_shows_the_records():
     assert readme_block("headline") == headline.summary(records.load_all("headline"))
+    kernels = kernel_report.load() + kernel_report.load("kernel-longer")
+    assert readme_block("kernels") == kernel_report.summary(kernel_report.by_recipe(kernels))
 
 
 def test_readme_shows_the_bench():
