@@ -113,18 +113,22 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
 
 
 class Reference:
-    """The policy as it was before training: the base weights under the adapters, or a frozen copy."""
+    """The policy as it was before training: the base weights under new adapters, a copy of trained ones, or a frozen copy of all weights."""
 
     def __init__(self, policy):
         import copy
 
-        self.adapters, self.model = policy.adapters, policy.model
+        from rftlab import lora
+
+        self.adapters, self.model, self.copied = policy.adapters, policy.model, {}
         if not self.adapters:
             self.model = copy.deepcopy(policy.model).requires_grad_(False)
+        elif any(adapter.B.any() for adapter in self.adapters.values()):  # after a warm-up: not the base model
+            self.copied = lora.frozen(self.adapters)
 
     @torch.no_grad()
     def log_probs(self, *inputs):
         from rftlab import lora
 
-        with lora.base_weights(self.adapters):
+        with lora.weights_of(self.adapters, self.copied) if self.copied else lora.base_weights(self.adapters):
             return completion_log_probs(self.model, *inputs)

@@ -151,7 +151,7 @@ def unmerge(adapters: dict[str, LoraLinear]) -> None:
 
 @contextmanager
 def base_weights(adapters: dict[str, LoraLinear]):
-    """Compute with the base model inside this context: the reference policy, at no cost in memory."""
+    """Compute with the base model inside this context: the reference policy of new adapters, at no cost in memory."""
     for adapter in adapters.values():
         adapter.acts = False
     try:
@@ -159,6 +159,27 @@ def base_weights(adapters: dict[str, LoraLinear]):
     finally:
         for adapter in adapters.values():
             adapter.acts = True
+
+
+def frozen(adapters: dict[str, LoraLinear]) -> dict[str, tuple]:
+    """{module path: (A, B, merged)}, copied as they are now, for `weights_of`."""
+    def copy(tensor):
+        return nn.Parameter(tensor.detach().clone(), requires_grad=False)
+
+    return {name: (copy(a.A), copy(a.B), None if a.merged is None else a.merged.clone()) for name, a in adapters.items()}
+
+
+@contextmanager
+def weights_of(adapters: dict[str, LoraLinear], copied: dict[str, tuple]):
+    """Compute with what `frozen` copied inside this context. Tensors are exchanged, not written: a graph that holds them stays valid."""
+    now = {name: (a.A, a.B, a.merged) for name, a in adapters.items()}
+    try:
+        for name, tensors in copied.items():
+            adapters[name].A, adapters[name].B, adapters[name].merged = tensors
+        yield
+    finally:
+        for name, tensors in now.items():
+            adapters[name].A, adapters[name].B, adapters[name].merged = tensors
 
 
 def fold(model: nn.Module, adapters: dict[str, LoraLinear]) -> None:

@@ -108,6 +108,24 @@ def test_kl_is_zero_at_first_and_holds_the_policy_back(task):
     assert moved[0] > 1.5 * moved[2] and moved[1] > 1.5 * moved[3] > 0, moved
 
 
+@pytest.mark.parametrize("four_bits", [False, True])
+def test_after_a_warm_up_the_reference_is_the_warm_policy(task, four_bits):
+    """Not the base model under its adapters, from which the warm-up has moved it: that would undo the warm-up."""
+    spec = rftlab.LoraSpec(rank=4, alpha=8)
+    policy = rftlab.load_policy("tiny", lora=spec)
+    if four_bits:
+        pytest.importorskip("bitsandbytes")
+        from rftlab import qlora
+
+        policy = qlora.load_policy("tiny", spec)
+    sft.train(policy, task, task.train(8), steps=5, lr=5e-3)
+    warm = weights(policy)
+    record = grpo.train(policy, task, task.train(20), steps=4, kl_coef=1.0, lr=2e-3, max_new_tokens=16, reward_fn=by_length)
+    kl = [m["kl"] for m in record.metrics]
+    assert kl[0] == pytest.approx(0, abs=1e-5) and kl[-1] > 1e-4
+    assert not torch.equal(weights(policy), warm) and all(p.requires_grad for p in policy.parameters)
+
+
 def test_several_updates_a_rollout_clip(task):
     policy = rftlab.load_policy("tiny")
     record = grpo.train(policy, task, task.train(16), steps=1, updates_per_rollout=4, lr=5e-3, reward_fn=by_length)

@@ -119,6 +119,28 @@ def test_base_weights_is_the_reference_and_comes_back(llama):
     assert torch.equal(llama(IDS).logits, after) and not torch.allclose(after, before, atol=1e-3)
 
 
+@pytest.mark.parametrize("merged", [True, False])
+def test_frozen_weights_are_those_of_their_time_and_leave_the_graph_alone(llama, merged):
+    adapters = lora.attach(llama, SPEC)
+    randomise(adapters)
+    if not merged:
+        lora.unmerge(adapters)
+    before, copied = llama(IDS).logits.detach(), lora.frozen(adapters)
+    parameters = [(a.A, a.B) for a in adapters.values()]
+    with torch.no_grad():
+        for adapter in adapters.values():
+            adapter.B.add_(0.1)
+    if merged:
+        lora.merge(adapters)
+    loss = llama(IDS).logits.square().mean()
+    with torch.no_grad(), lora.weights_of(adapters, copied):
+        assert torch.equal(llama(IDS).logits, before)
+    loss.backward()
+    assert llama(IDS).logits.square().mean().item() == loss.item()
+    for adapter, (A, B) in zip(adapters.values(), parameters):
+        assert adapter.A is A and adapter.B is B and A.grad is not None and B.grad.abs().sum() > 0
+
+
 def test_dropout_by_hand_and_only_where_gradients_flow():
     """W = 0, B A x = 3 x_1 + 4 x_2, half of x dropped: what is kept counts twice."""
     linear = torch.nn.Linear(2, 1, bias=False)
