@@ -34,10 +34,10 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
                          configuration(policy, task, problems, arguments))
     reward_fn = _plain(reward_fn or rewards.verifier(task))
-    reference = Reference(policy) if kl_coef or track_kl else None
     loop = Loop(policy, task, record, steps=steps, lr=lr, eval_problems=eval_problems, eval_every=eval_every,
                 max_new_tokens=max_new_tokens, patience=patience, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
-                on_step=on_step)
+                on_step=on_step, keep_start=bool(kl_coef or track_kl))
+    reference = loop.at_start(lambda: Reference(policy)) if kl_coef or track_kl else None
     for step in loop:
         batch = draw(problems, prompts_per_step, seed, step)
         r = rollout(policy, [p.prompt for p in batch], group_size, max_new_tokens, temperature, step_seed(seed, step), stop=stop)
@@ -120,15 +120,15 @@ class Reference:
 
         from rftlab import lora
 
-        self.adapters, self.model, self.copied = policy.adapters, policy.model, {}
+        self.adapters, self.model, self.taken = policy.adapters, policy.model, {}
         if not self.adapters:
             self.model = copy.deepcopy(policy.model).requires_grad_(False)
         elif any(adapter.B.any() for adapter in self.adapters.values()):  # after a warm-up: not the base model
-            self.copied = lora.frozen(self.adapters)
+            self.taken = lora.snapshot(self.adapters)
 
     @torch.no_grad()
     def log_probs(self, *inputs):
         from rftlab import lora
 
-        with lora.weights_of(self.adapters, self.copied) if self.copied else lora.base_weights(self.adapters):
+        with lora.snapshot_weights(self.adapters, self.taken) if self.taken else lora.base_weights(self.adapters):
             return completion_log_probs(self.model, *inputs)

@@ -46,10 +46,11 @@ class Loop:
 
     patience: stop after so many evaluations without a better one, or at a perfect one, and return to the best weights seen,
     those before training included.
+    keep_start: keep the parameters as they are now, in the checkpoint too, for `at_start`.
     """
 
     def __init__(self, policy, task, record, *, steps, lr, eval_problems, eval_every, max_new_tokens, patience, checkpoint,
-                 checkpoint_every, on_step, max_grad_norm=1.0):
+                 checkpoint_every, on_step, max_grad_norm=1.0, keep_start=False):
         if not policy.parameters:
             raise ValueError("this policy has no parameter that trains; load it with lora=LoraSpec(...), or without lora")
         if policy.parameters[0].dtype == torch.float16:
@@ -64,6 +65,7 @@ class Loop:
         self.optimizer = torch.optim.AdamW(policy.parameters, lr=lr, weight_decay=0.0)
         self.scale = FLOAT16_SCALE if policy.model.dtype == torch.float16 else 1.0
         self.best, self.bad, self.done, self.interrupted, self.newest = None, 0, 0, False, None
+        self.start = [p.detach().clone() for p in policy.parameters] if keep_start else None
         if self.checkpoint and self.checkpoint.is_file():
             self._restore()
         elif eval_problems:
@@ -94,6 +96,14 @@ class Loop:
             bar.close()
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
+
+    def at_start(self, make):
+        """make(), called while the policy is what it was before its first step, also in a run that was resumed."""
+        now = [p.detach().clone() for p in self.policy.parameters]
+        self._load_parameters(self.start)
+        made = make()
+        self._load_parameters(now)
+        return made
 
     def backward(self, loss) -> None:
         """Add the gradient of `loss` to the parameters', scaled until `step_optimizer`."""
@@ -166,7 +176,7 @@ class Loop:
                       + ("again." if self.checkpoint else f"with checkpoint={str(path)!r}."))
 
     def _save(self, path) -> None:
-        state = {"done": self.done, "best": self.best, "bad": self.bad, "config": self.record.config,
+        state = {"done": self.done, "best": self.best, "bad": self.bad, "config": self.record.config, "start": self.start,
                  "parameters": [p.detach() for p in self.policy.parameters], "optimizer": self.optimizer.state_dict(),
                  "record": {k: getattr(self.record, k) for k in ("metrics", "final", "seconds", "started")}}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +192,7 @@ class Loop:
             raise ValueError(f"{self.checkpoint} belongs to another run: " + "; ".join(
                 f"{k} is {theirs.get(k)!r} there and {ours.get(k)!r} here" for k in odd) + ". Name another file, or delete it.")
         self.done, self.best, self.bad = state["done"], state["best"], state["bad"]
+        self.start = state.get("start", self.start)
         self._load_parameters(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])
         for key, value in state["record"].items():

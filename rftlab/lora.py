@@ -161,8 +161,8 @@ def base_weights(adapters: dict[str, LoraLinear]):
             adapter.acts = True
 
 
-def frozen(adapters: dict[str, LoraLinear]) -> dict[str, tuple]:
-    """{module path: (A, B, merged)}, copied as they are now, for `weights_of`."""
+def snapshot(adapters: dict[str, LoraLinear]) -> dict[str, tuple]:
+    """{module path: (A, B, merged)}, copied as they are now, for `snapshot_weights`."""
     def copy(tensor):
         return nn.Parameter(tensor.detach().clone(), requires_grad=False)
 
@@ -170,11 +170,11 @@ def frozen(adapters: dict[str, LoraLinear]) -> dict[str, tuple]:
 
 
 @contextmanager
-def weights_of(adapters: dict[str, LoraLinear], copied: dict[str, tuple]):
-    """Compute with what `frozen` copied inside this context. Tensors are exchanged, not written: a graph that holds them stays valid."""
+def snapshot_weights(adapters: dict[str, LoraLinear], taken: dict[str, tuple]):
+    """Compute with what `snapshot` copied inside this context. Tensors are exchanged, not written: a graph that holds them stays valid."""
     now = {name: (a.A, a.B, a.merged) for name, a in adapters.items()}
     try:
-        for name, tensors in copied.items():
+        for name, tensors in taken.items():
             adapters[name].A, adapters[name].B, adapters[name].merged = tensors
         yield
     finally:

@@ -126,6 +126,24 @@ def test_after_a_warm_up_the_reference_is_the_warm_policy(task, four_bits):
     assert not torch.equal(weights(policy), warm) and all(p.requires_grad for p in policy.parameters)
 
 
+@pytest.mark.parametrize("spec", [None, rftlab.LoraSpec(rank=4, alpha=8)])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_resumed_run_keeps_its_reference(task, tmp_path, spec, warm):
+    """The same call goes on with a policy that has already moved: the reference is the policy before the first step, not that one."""
+    def kl(*all_steps):
+        policy = rftlab.load_policy("tiny", lora=spec)
+        if warm:
+            sft.train(policy, task, task.train(8), steps=3, lr=5e-3)
+        for steps in all_steps:
+            record = grpo.train(policy, task, task.train(20), steps=steps, track_kl=True, lr=2e-3, max_new_tokens=16, reward_fn=by_length,
+                                checkpoint=tmp_path / f"{len(all_steps)}.pt")
+        return [m["kl"] for m in record.metrics]
+
+    whole = kl(4)
+    assert whole[0] == pytest.approx(0, abs=1e-5) and whole[2] > 1e-4
+    assert kl(2, 4) == pytest.approx(whole, rel=1e-4, abs=1e-6)
+
+
 def test_several_updates_a_rollout_clip(task):
     policy = rftlab.load_policy("tiny")
     record = grpo.train(policy, task, task.train(16), steps=1, updates_per_rollout=4, lr=5e-3, reward_fn=by_length)

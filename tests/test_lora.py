@@ -120,12 +120,12 @@ def test_base_weights_is_the_reference_and_comes_back(llama):
 
 
 @pytest.mark.parametrize("merged", [True, False])
-def test_frozen_weights_are_those_of_their_time_and_leave_the_graph_alone(llama, merged):
+def test_snapshot_weights_are_those_of_their_time_and_leave_the_graph_alone(llama, merged):
     adapters = lora.attach(llama, SPEC)
     randomise(adapters)
     if not merged:
         lora.unmerge(adapters)
-    before, copied = llama(IDS).logits.detach(), lora.frozen(adapters)
+    before, taken = llama(IDS).logits.detach(), lora.snapshot(adapters)
     parameters = [(a.A, a.B) for a in adapters.values()]
     with torch.no_grad():
         for adapter in adapters.values():
@@ -133,7 +133,7 @@ def test_frozen_weights_are_those_of_their_time_and_leave_the_graph_alone(llama,
     if merged:
         lora.merge(adapters)
     loss = llama(IDS).logits.square().mean()
-    with torch.no_grad(), lora.weights_of(adapters, copied):
+    with torch.no_grad(), lora.snapshot_weights(adapters, taken):
         assert torch.equal(llama(IDS).logits, before)
     loss.backward()
     assert llama(IDS).logits.square().mean().item() == loss.item()
