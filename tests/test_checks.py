@@ -121,6 +121,11 @@ def outside(ratio, low, high):
     return (ratio > 1 + high) | (ratio < 1 - low)
 
 
+def shifted(ref, rewards, kl_coef):
+    weights = ref * ((rewards - rewards.max()) / kl_coef).exp()
+    return weights / weights.sum()
+
+
 WRONG = [
     (rl_basics.lock_in, 0.6, "the shares sum to 1"),
     (rl_basics.lock_in, 1.0, "never leaves an arm"),
@@ -134,6 +139,7 @@ WRONG = [
     (rl_basics.reward_to_go, lambda r, m, g: right_to_go(r, torch.ones_like(m), g), "padding"),
     (rl_basics.reward_to_go, in_place, "the input was changed"),
     (rl_basics.reward_to_go, lambda r, m, g: r.sum(1), "the shape is (1,) and not (1, 4)"),
+    (rl_basics.reward_to_go, lambda r, m, g: sums(r * g ** torch.arange(r.shape[1]), m, g) / g ** torch.arange(r.shape[1]), "gamma may be 0"),
     (rl_basics.optimal_baseline, lambda p, v: (p * v).sum(), "this is the mean reward"),
     (rl_basics.optimal_baseline, lambda p, v: weighted(p, v, 0.5), "square the norm"),
     (rl_basics.optimal_baseline, lambda p, v: weighted(torch.ones_like(p) / len(p), v, 1), "b* = sum"),
@@ -145,6 +151,8 @@ WRONG = [
     (rl_basics.clip_fraction, lambda r, a, lo, hi: (outside(r, lo, lo) & (a * (r - 1) > 0)).double().mean(), "clip_high is 0.28"),
     (rl_basics.clip_fraction, lambda r, a, lo, hi: (outside(r, lo, hi) & (a * (r - 1) >= 0)).double().mean(), "no gradient that"),
     (rl_basics.clip_fraction, lambda r, a, lo, hi: (outside(r, lo, hi) & (a * (r - 1) < 0)).double().mean(), "to bring the policy back"),
+    (rl_basics.clip_fraction, lambda r, a, lo, hi: (outside(r, hi, lo) & (a * (r - 1) > 0)).double().mean(), "to the ratios below 1"),
+    (rl_basics.kl_optimum, shifted, "where ref is 0"),
     (rl_basics.kl_optimum, lambda ref, r, c: (r / c).softmax(0), "the reference is missing"),
     (rl_basics.kl_optimum, lambda ref, r, c: ref * (r / c).exp(), "probabilities sum to 1"),
     (rl_basics.kl_optimum, lambda ref, r, c: (ref.log() + r * c).softmax(0), "divide by kl_coef"),

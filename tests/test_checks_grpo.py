@@ -66,6 +66,12 @@ def thought(text):
     return found and found[1].split()
 
 
+def up_to_the_end(text):
+    head, end, _ = text.partition("</think>")
+    words = head.replace("<think>", "").split()
+    return share(words) if end and words else 0.0
+
+
 def language(pay):
     return lambda prompts, completions, **columns: [pay(text) for text in completions]
 
@@ -121,6 +127,8 @@ WRONG = [
      language(lambda text: share(text.split("<think>")[1].split("</think>")[0].split() or ["个"]) if "<think>" in text else 0.0),
      "never ends is none"),
     (check.language_consistency, language(lambda text: share(thought(text) or ["x"]) if "</think>" in text else 0.0), "no division by 0"),
+    (check.language_consistency, language(up_to_the_end), "never began is none"),
+    (check.language_consistency, language(lambda text: up_to_the_end(text) if "<think>" in text else 0.0), "words before"),
     (check.language_consistency, lambda prompts, completions, **columns: [0.75] * len(completions), "hint"),
     (check.catches_the_bug, lambda fn: True, "a right function was called broken"),
     (check.catches_the_bug, detects(HAND, 3, atol=1e-7), "with a tolerance"),

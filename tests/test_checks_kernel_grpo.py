@@ -82,6 +82,8 @@ WRONG = [
     (check.my_reward, lambda stage, matched: None, "for every stage"),
     (check.my_reward, lambda stage, matched: pays()(stage, 0) if stage != "wrong" else 0.1 - 0.04 * matched, "never less"),
     (check.my_reward, lambda stage, matched: pays()(stage, 0) if stage != "wrong" else 0.1 + matched, "from 0 to 1|as much as being right"),
+    (check.my_reward, lambda stage, matched: pays()(stage, 0) if stage != "wrong" else 0.06 + 0.3 * matched * (1 - matched), "never less"),
+    (check.my_reward, lambda stage, matched: 0.01 if stage == "rules" else pays(compile=0.0)(stage, matched), "cheating"),
     (check.gain_of_a_reason, functools.partial(gain, control="first"), "Use `fresh`"),
     (check.gain_of_a_reason, functools.partial(gain, kept=False), "stays right"),
     (check.gain_of_a_reason, lambda first, mended, fresh: -gain(first, mended, fresh), "numbers differ"),

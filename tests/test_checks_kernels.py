@@ -182,7 +182,7 @@ def test_wrong_chances(wrong, message):
         kernel_rewards.break_even(wrong)
 
 
-def fair(shape=True, absolute=True, finite=True, speed=lambda s, b: min(1.0, b / s), gate=True, convert=True):
+def fair(tolerance=1e-6, shape=True, absolute=True, finite=True, speed=lambda s, b: min(1.0, b / s), gate=True, convert=True):
     """The solution of exercise 2 with one thing left out."""
     def fair_reward(pred, real, seconds, baseline_seconds):
         if convert:
@@ -193,14 +193,14 @@ def fair(shape=True, absolute=True, finite=True, speed=lambda s, b: min(1.0, b /
         if shape and pred.shape != real.shape:
             return 0.0
         off = np.abs(pred - real) if absolute else pred - real
-        small = off <= 1e-6 * np.abs(real).max()
-        right = bool(small.all() if finite else not (off > 1e-6 * np.abs(real).max()).any())
+        small = off <= tolerance * np.abs(real).max()
+        right = bool(small.all() if finite else not (off > tolerance * np.abs(real).max()).any())
         return (1.0 if right else 0.0) + (speed(seconds, baseline_seconds) if right or not gate else 0.0)
     return fair_reward
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"absolute": False}, "5 too small|-1e9|-inf"), ({"finite": False}, "nan"), ({"gate": False}, "None|empty|too small"),
+    ({"absolute": False}, "5 too small|-1e9|-inf"), ({"tolerance": 1e-2}, "1e-4 too large"), ({"finite": False}, "nan"), ({"gate": False}, "None|empty|too small"),
     ({"speed": lambda s, b: b / s}, "at most 1"), ({"speed": lambda s, b: 0.0}, "the bonus is missing"),
     ({"speed": lambda s, b: min(2.0, s / b)}, "less for the slower"),
 ])
@@ -287,14 +287,21 @@ def test_a_wrongly_refused_kernel_passes(graded, capsys):
     assert "right, and KernelGrader pays 0.2 (rules)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("program, score, message", [
-    (HONEST["relu"], 1.0, "paid 1.0: not refused"), (TORCH, 0.2, "right without any kernel"),
-    (HONEST["relu"].replace("tl.maximum(x", "tl.minimum(x"), 0.6, "of fresh inputs only"),
+@pytest.mark.parametrize("program, score, stage, message", [
+    (HONEST["relu"], 1.0, "correct", "paid 1.0: not refused"), (TORCH, 0.2, "rules", "right without any kernel"),
+    (HONEST["relu"].replace("tl.maximum(x", "tl.minimum(x"), 0.6, "wrong", "of fresh inputs only"),
+    (HONEST["relu"], 0.6, "wrong", "found wrong, a reason"), (HONEST["relu"], None, "failed", "the grader itself failed"),
 ])
-def test_what_is_not_wrongly_refused(graded, program, score, message):
-    graded(score, "correct")
-    with pytest.raises(AssertionError, match=message):
+def test_what_is_not_wrongly_refused(graded, program, score, stage, message):
+    graded(score, stage)
+    with pytest.raises((AssertionError, RuntimeError), match=message):
         kernel_rewards.wrongly_refused(lambda: ("relu", program))
+
+
+def test_an_honest_kernel_that_is_refused_is_no_exploit(graded):
+    graded(0.2, "rules")
+    with pytest.raises(AssertionError, match="is exercise 5"):
+        kernel_rewards.exploit(lambda: ("relu", HONEST["relu"]))
 
 
 def test_the_solutions_convince_the_real_grader(solutions, monkeypatch, tmp_path, capsys):

@@ -46,6 +46,7 @@ WRONG = [
     (check.merged_weight, lambda W, A, B, alpha: alpha / len(A) * B @ A, "add W"),
     (check.merged_weight, lambda W, A, B, alpha: W + B @ A, "scale alpha / rank is missing"),
     (check.merged_weight, lambda W, A, B, alpha: W + alpha / A.shape[1] * B @ A, "rows of A"),
+    (check.merged_weight, lambda W, A, B, alpha: W + alpha / len(W) * B @ A, "not of B"),
     (check.merged_weight, in_place, "return a new tensor"),
     (check.adapter_gradients, through_the_big_one, "as large as W"),
     (check.adapter_gradients, lambda X, G, A, B, scale: ((G @ B).T @ X, G.T @ (X @ A.T)), "scale is missing"),

@@ -83,6 +83,16 @@ def blind_to(leak):
     return lambda solve: lambda study: "none" if solve(study) == leak else solve(study)
 
 
+def only(arm):
+    """Looks at the choices of one arm alone."""
+    def wrong(solve):
+        def find(study):
+            other = {k: v for k, v in study["arms"][arm].items() if k in ("tuned_on", "step_chosen_on")}
+            return solve({**study, "arms": {name: {**one, **other} for name, one in study["arms"].items()}})
+        return find
+    return wrong
+
+
 def number_only(solve):
     def find(study):
         found = solve(study)
@@ -92,7 +102,8 @@ def number_only(solve):
 
 
 @pytest.mark.parametrize("wrong, hint", [
-    (by_prompt, "not their wording"), (blind_to("step chosen on test"), "best step"), (blind_to("unequal tuning"), "tuning runs"),
+    (by_prompt, "not their wording"), (blind_to("rate chosen on test"), "learning rate is a choice"), (blind_to("step chosen on test"), "best step"),
+    (only("rft"), "look at both arms"), (only("sft"), "look at both arms"), (blind_to("unequal tuning"), "tuning runs"),
     (number_only, "not only their number"), (lambda solve: lambda study: "unequal tuning", "this study is fair"),
     (lambda solve: lambda study: "bad luck", "return one of")])
 def test_a_leak_that_is_missed(wrong, hint, solutions):

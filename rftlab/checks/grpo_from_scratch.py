@@ -109,6 +109,8 @@ def language_consistency(answer) -> None:
     expect("About 90.", 0.0, "without a thought there is nothing to be consistent: 0.")
     expect("<think>never closed", 0.0, "a thought that never ends is none: 0.")
     expect("<think> </think><answer>92</answer>", 0.0, "an empty thought has no words: 0, and no division by 0.")
+    expect("add</think>", 0.0, "a thought that never began is none: 0.")
+    expect("好的 <think>add</think>", 1.0, "words before <think> do not count.")
     got = answer(prompts=["q"] * 3, completions=[mixed, "About 90.", "<think>add</think>"])
     expect_close(got, [0.75, 0.0, 1.0], case="three completions at once", hint="return one number for each completion.")
 

@@ -35,17 +35,17 @@ def my_reward(answer) -> None:
     """Exercise 2: `my_reward(stage, matched) -> float`; honest attempts pay from one success in ten on, and every rung counts."""
     pay = {stage: answer(stage, 1.0 if stage == "correct" else 0.0) for stage in ORDER}
     half, almost = answer("wrong", 0.5), answer("wrong", 0.99)
-    for stage, value in {**pay, "wrong, half of the cases match": half}.items():
+    for stage, value in {**pay, "wrong, half of the cases match": half, "wrong, nearly all match": almost}.items():
         if not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise AssertionError(f"{stage}: expected a number from 0 to 1, got {value!r}\n  hint: return a number for every stage")
     if pay["correct"] != 1.0:
         raise AssertionError(f"a right kernel is paid {pay['correct']}\n  hint: the goal pays 1.0, so that rewards can be compared")
-    if pay["rules"] > min(pay["run"], pay["wrong"]):
-        raise AssertionError(f"who breaks a rule gets {pay['rules']}, an honest failure {min(pay['run'], pay['wrong'])}\n"
+    if pay["rules"] > min(pay["compile"], pay["run"], pay["wrong"]):
+        raise AssertionError(f"who breaks a rule gets {pay['rules']}, an honest failure {min(pay['compile'], pay['run'], pay['wrong'])}\n"
                              "  hint: cheating must not pay more than failing honestly (notebook 09)")
     if not pay["format"] <= pay["compile"] < pay["run"] < pay["wrong"] < pay["correct"]:
         raise AssertionError(f"paid {pay}\n  hint: a policy that never succeeds needs steps: compile < run < wrong < correct")
-    if half < pay["wrong"] or max(half, almost) >= 1.0:
+    if not pay["wrong"] <= half <= almost < 1.0:
         raise AssertionError(f"wrong in all cases {pay['wrong']}, in half {half}, in few {almost}\n"
                              "  hint: more matching cases may pay more, never less, and never as much as being right")
     f = sum(n * pay[stage] for stage, n in FAILURES.items()) / sum(FAILURES.values())

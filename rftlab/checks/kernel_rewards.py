@@ -34,7 +34,7 @@ def fair_reward(answer) -> None:
     hint = "first decide whether it is right, and only then look at the clock; right: the same shape, and |pred - real| small everywhere."
     for name, pred in (
             ("None", None), ("an empty list", []), ("the number -1e9", -1e9), ("all values 5 too small", real - 5),
-            ("all values 5 too large", real + 5), ("one value 0.1 too small", real - np.eye(1, 4).reshape(2, 2) * 0.1),
+            ("all values 5 too large", real + 5), ("one value 0.1 too small", real - np.eye(1, 4).reshape(2, 2) * 0.1), ("all values 1e-4 too large", real + 1e-4),
             ("a matrix of nan", real * np.nan), ("a matrix of -inf", real * 0 - np.inf), ("a single row", real[:1]),
             ("a row of another length", [[1.0, 2.0, 3.0]]), ("the text 'no'", "no"), ("ragged lists", [[1.0], [2.0, 3.0]])):
         expect_close(answer(pred, real, 1e-9, 1.0), 0.0, case=f"pred is {name}, and very fast", hint=hint)
@@ -86,9 +86,9 @@ def exploit(answer) -> None:
         raise AssertionError(f"even the naive grader pays only {found.paid}" + f" ({found.error})" * bool(found.error)
                              + "\n  hint: it compares with allclose, in your program's own process, on inputs that never change")
     deserved = 0.6 if found.right < 1.0 else 0.2 if found.right_without or not found.launches else 1.0
-    if deserved == 1.0 and grade.score == 1.0:
+    if deserved == 1.0:
         raise AssertionError("this looks like an honest kernel: right on fresh inputs, and not without its launches\n"
-                             "  hint: an exploit is paid for something that it did not do")
+                             "  hint: an exploit is paid for something that it did not do; an honest kernel that is refused is exercise 5")
     _keep(task.name, completion, found, grade)
     print(f"the naive grader pays {found.paid}, KernelGrader {grade.score} ({grade.stage})")
     for reason in grade.reasons[:2]:
@@ -99,7 +99,10 @@ def exploit(answer) -> None:
 
 @exercise
 def wrongly_refused(answer) -> None:
-    """Exercise 5: `wrongly_refused() -> (name of a training task, program)`: honest, right, and paid less than 1.0."""
+    """Exercise 5: `wrongly_refused() -> (name of a training task, program)`: honest, right, and paid less than 1.0.
+
+    Values and launches are checked; whether PyTorch did a part of the work is for the reader to say.
+    """
     from rftlab.kernels.naive import examine
 
     task, completion = _task_and_completion(answer())
@@ -110,6 +113,11 @@ def wrongly_refused(answer) -> None:
     if not found.launches or found.right_without:
         raise AssertionError("the answer is right without any kernel\n  hint: honest means that the kernel does the work")
     grade = _grade(completion, task)
+    if grade.score is None:
+        raise RuntimeError(f"the grader itself failed: {grade.reasons}; run the cell again")
+    if grade.stage == "wrong":
+        raise AssertionError(f"paid {grade.score}: found wrong, {'; '.join(grade.reasons[:1])}\n  hint: a race, or a value that was never loaded, is wrong "
+                             "although the interpreter gives the right numbers; look for a rule that refuses")
     if grade.score == 1.0:
         raise AssertionError("paid 1.0: not refused\n  hint: what do the rules forbid that a careful programmer might write around a kernel?")
     print(f"right, and KernelGrader pays {grade.score} ({grade.stage}):")

@@ -23,12 +23,14 @@ def count(answer) -> None:
 @exercise
 def merged_weight(answer) -> None:
     """Exercise 2: `merged_weight(W, A, B, alpha)` -> the weight to deploy."""
-    W, A, B = torch.arange(6.0).view(2, 3), tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]), tensor([[1.0, 3.0], [0.0, -1.0]])
+    W, A = torch.arange(12.0).view(4, 3), tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]])
+    B = tensor([[1.0, 3.0], [0.0, -1.0], [2.0, 0.0], [1.0, 1.0]])
     update, given = B @ A, W.clone()
     expect_close(
         answer(given, A, B, 8.0), W + 4 * update, case="rank 2, alpha 8", hint="W + alpha / rank * B A.",
         slips=((W + 8 * update, "alpha is divided by the rank."), (W + update, "the scale alpha / rank is missing."),
-               (4 * update, "this is the update alone: add W."), (W + 8 / 3 * update, "the rank is the number of rows of A.")))
+               (4 * update, "this is the update alone: add W."), (W + 8 / 3 * update, "the rank is the number of rows of A."),
+               (W + 2 * update, "the rank is the number of rows of A, not of B.")))
     expect_close(given, W, case="W itself, afterwards", hint="return a new tensor: the frozen weight is needed to unmerge.")
 
 

@@ -8,7 +8,7 @@ from rftlab import load_task, significance
 from rftlab.checks import exercise, expect_close
 from rftlab.tasks.arithmetic import make_problem
 
-LEAKS = ("none", "test in train", "step chosen on test", "unequal tuning", "unequal data")
+LEAKS = ("none", "test in train", "rate chosen on test", "step chosen on test", "unequal tuning", "unequal data")
 PLAN = {"arms": list, "seeds": int, "same_problems": bool, "tuned_on": str, "tuning_runs": dict, "step_chosen_on": str,
         "compared_on": str, "difference": str, "correction": bool}
 
@@ -53,7 +53,7 @@ def planted_study(leak: str, seed: int = 0) -> dict:
     """
     if leak not in LEAKS:
         raise ValueError(f"no leak {leak!r}; there are {', '.join(LEAKS)}")
-    task = load_task("arithmetic")
+    task, one = load_task("arithmetic"), ("rft", "sft")[seed % 2]  # the arm that is favoured, or left out
     train, test = task.train(30, seed=seed), task.test(40)
     arms = {name: {"train": list(train), "tuning_runs": 6, "tuned_on": "validation", "step_chosen_on": "validation"} for name in ("rft", "sft")}
     if leak == "test in train":
@@ -62,10 +62,12 @@ def planted_study(leak: str, seed: int = 0) -> dict:
             twin = make_problem(b, "+", a, "words" if form != "words" else "plain")
             for arm in arms.values():
                 arm["train"][i] = twin
+    elif leak == "rate chosen on test":
+        arms[one]["tuned_on"] = "test"
     elif leak == "step chosen on test":
-        arms["rft"]["step_chosen_on"] = "test"
+        arms[one]["step_chosen_on"] = "test"
     elif leak == "unequal tuning":
-        arms["sft"]["tuning_runs"] = 1
+        arms[one]["tuning_runs"] = 1
     elif leak == "unequal data":
         arms["sft"]["train"] = [replace(p, prompt=p.prompt) for p in task.train(30, seed=seed + 1)]
     return {"test": test, "arms": arms}
@@ -77,7 +79,8 @@ def find_leak(answer) -> None:
     hints = {
         "none": "this study is fair. What did you take for a leak?",
         "test in train": "compare what the problems ask, not their wording: a + b and b + a are one problem; see .info.",
-        "step chosen on test": "the best step of a run is a choice, and each arm must make it on validation problems.",
+        "rate chosen on test": "the learning rate is a choice, and each arm must make it on validation problems: look at both arms.",
+        "step chosen on test": "the best step of a run is a choice, and each arm must make it on validation problems: look at both arms.",
         "unequal tuning": "compare how many tuning runs the arms had.",
         "unequal data": "compare the arms' training problems with each other, not only their number."}
     for seed in (0, 1):
@@ -108,8 +111,8 @@ def seeds_needed(answer) -> None:
 def new_size(answer) -> None:
     """Exercise 4: `new_size() -> (size, low, high, record)`: a prediction for a size without records, and the run."""
     size, low, high, record = answer()
-    if size in (0, 1, 10, 50, 100, 500, 1000):
-        raise AssertionError(f"size {size} is in the records already\n  hint: choose one between two recorded sizes.")
+    if size in (0, 1, 10, 50, 100, 500, 1000) or not 1 < size < 1000:
+        raise AssertionError(f"size {size} is in the records already, or beyond them\n  hint: choose one between two recorded sizes.")
     if not 0 <= low < high <= 1 or high - low > 0.5:
         raise AssertionError(f"from {low} to {high} is no prediction\n  hint: shares between 0 and 1, at most 0.5 apart.")
     if record.size != size or not record.metrics or record.final["accuracy"]["n"] < 50:

@@ -33,6 +33,8 @@ def reward_to_go(answer) -> None:
     expect_close(answer(rewards, everything, 0.5), [[0.75, 1.5, 1.0, 2.0]], case="the same with gamma 0.5", hint=hint,
                  slips=(([[3.0, 3.0, 2.0, 2.0]], "gamma was not used."),
                         ([[0.75, 0.75, 0.25, 0.25]], "count the distance from the token itself, not from the start.")))
+    expect_close(answer(rewards, everything, 0.0), [[0.0, 1.0, 0.0, 2.0]], case="the same with gamma 0",
+                 hint="gamma may be 0: do not divide by its powers.")
     rewards, mask = tensor([[1.0, 1.0, 5.0], [1.0, 1.0, 1.0]]), tensor([[True, True, False], [True, True, True]])
     before = rewards.clone()
     expect_close(answer(rewards, mask, 1.0), [[2.0, 1.0, 0.0], [3.0, 2.0, 1.0]],
@@ -67,10 +69,11 @@ def clip_fraction(answer) -> None:
                  hint=hint, slips=((1.0, "two of the four keep their gradient: look at the sign of the advantage."),
                                    (0.25, "both signs of the advantage have a side that is clipped."),
                                    (2.0, "this is a count: divide by the number of tokens.")))
-    case = "ratios (1.25, 1.5, 0.75, 0.5), advantages (1, 1, -1, 1), clip_low 0.2, clip_high 0.28"
-    expect_close(answer(tensor([1.25, 1.5, 0.75, 0.5]), tensor([1.0, 1.0, -1.0, 1.0]), 0.2, 0.28), 0.5, case=case, hint=hint,
-                 slips=((0.75, "clip_high is 0.28 here, so a ratio of 1.25 is inside."),
-                        (0.25, "these are the sides that keep their gradient, to bring the policy back.")))
+    case = "ratios (1.25, 1.5, 0.75, 0.75, 0.5), advantages (1, 1, -1, -1, 1), clip_low 0.2, clip_high 0.28"
+    expect_close(answer(tensor([1.25, 1.5, 0.75, 0.75, 0.5]), tensor([1.0, 1.0, -1.0, -1.0, 1.0]), 0.2, 0.28), 0.6, case=case, hint=hint,
+                 slips=((0.8, "clip_high is 0.28 here, so a ratio of 1.25 is inside."),
+                        (0.4, "clip_low belongs to the ratios below 1, clip_high to those above."),
+                        (0.2, "these are the sides that keep their gradient, to bring the policy back.")))
     expect_close(answer(tensor([2.0, 0.1, 1.0, 1.0]), tensor([0.0, 0.0, 1.0, -1.0]), 0.2, 0.2), 0.0,
                  case="advantages of 0", hint="an advantage of 0 has no gradient that could be removed.")
     generator = torch.Generator().manual_seed(0)
@@ -92,7 +95,11 @@ def kl_optimum(answer) -> None:
                                    ((ref.log() + rewards * 0.5).softmax(0), "divide by kl_coef: a small one pulls less.")))
     expect_close(answer(ref, rewards + 3.0, 0.5), weights / weights.sum(), case="the same with 3 added to each reward",
                  hint="adding a constant to every reward changes nothing.")
-    expect_close(answer(tensor([0.5, 0.5, 0.0]).double(), tensor([0.0, 0.0, 50.0]).double(), 1.0), [0.5, 0.5, 0.0],
+    never = tensor([0.5, 0.5, 0.0]).double()
+    expect_close(answer(never, tensor([0.0, 0.0, 50.0]).double(), 1.0), [0.5, 0.5, 0.0],
                  case="ref (0.5, 0.5, 0), rewards (0, 0, 50), kl_coef 1", hint="what the reference never does stays at 0.")
     expect_close(answer(ref, rewards * 1000, 0.5), [0.0, 1.0], case="rewards (0, 1000), kl_coef 0.5",
                  hint="exp(2000) overflows: stay in logs and let softmax subtract the maximum.")
+    expect_close(answer(never, tensor([0.0, 0.0, 1000.0]).double(), 1.0), [0.5, 0.5, 0.0],
+                 case="ref (0.5, 0.5, 0), rewards (0, 0, 1000), kl_coef 1",
+                 hint="the largest reward may stand where ref is 0: subtract the maximum of log ref + reward / kl_coef, as softmax does.")

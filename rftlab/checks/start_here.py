@@ -10,7 +10,8 @@ def last_number_reward(function) -> None:
     """`function(completion, answer)` pays 1.0 when the last number of the text is the answer, else 0.0."""
     cases = [("92", "92", 1.0, "a bare number"), ("4+8=12 carry 1; 3+5+1=9; 92", "92", 1.0, "a worked solution"),
              ("The answer is 92.", "92", 1.0, "a full stop after it is no part of the number"),
-             ("92 or 93", "92", 0.0, "only the last number counts"), ("I do not know.", "92", 0.0, "no number at all"),
+             ("92 is the answer", "92", 1.0, "words may follow the number"), ("92 or 93", "92", 0.0, "only the last number counts"),
+             ("I do not know.", "92", 0.0, "no number at all"),
              ("", "92", 0.0, "an empty completion"), ("192", "92", 0.0, "192 ends in 92 but is another number")]
     for text, answer, expected, hint in cases:
         expect_close(function(text, answer), expected, case=f"completion {text!r}, answer {answer!r}", hint=hint)

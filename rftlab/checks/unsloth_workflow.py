@@ -13,6 +13,8 @@ def unit_reward(function) -> None:
     cases = [("12 km", 1.0, "number and unit"), ("It is 12 km.", 1.0, "a sentence around it, and a full stop"), ("12", 0.3, "the number alone"),
              ("12 miles", 0.3, "another unit is no unit"), ("112 km", 0.0, "112 ends in 12 and is another number"), ("12.5 km", 0.0, "12.5 is not 12"),
              ("13 km, not 12", 0.0, "the last number with a unit counts; where there is one, a bare number beside it does not"),
+             ("12 km, no, 13 km", 0.0, "the last number with the unit counts"), ("13 km, no, 12 km", 1.0, "the last number with the unit counts"),
+             ("12 or 13", 0.0, "the last number counts"), ("-12 km", 0.0, "-12 is another number"), ("12 km/h", 0.3, "km/h is another unit"),
              ("km", 0.0, "no number"), ("", 0.0, "an empty completion")]
     for text, expected, hint in cases:
         got = function(text, problem)
@@ -40,11 +42,15 @@ def to_chatml(function) -> None:
 @exercise
 def reward_is_dead(function) -> None:
     """`function(metrics, steps)`: whether in each of the last `steps` entries all groups agree and the mean reward is below 0.8."""
-    well, dead, solved = ({"zero_variance": z, "reward": r} for z, r in ((0.5, 0.4), (1.0, 0.0), (1.0, 1.0)))
+    well, dead, solved, agreed, nearly, edge = (
+        {"zero_variance": z, "reward": r} for z, r in ((0.5, 0.4), (1.0, 0.0), (1.0, 1.0), (1.0, 0.3), (0.9, 0.0), (1.0, 0.8)))
     cases = [([dead] * 5, 5, True, "nothing to learn from for five steps"), ([dead] * 4, 5, False, "four steps are too early to say five"),
              ([well] * 3 + [dead] * 5, 5, True, "only the last steps count"), ([dead] * 5 + [well], 5, False, "it came back to life"),
              ([dead] * 2 + [well] + [dead] * 2, 5, False, "every one of the last five must be dead"),
-             ([solved] * 5, 5, False, "groups also agree when all are right: that is success"), ([], 5, False, "no steps yet")]
+             ([agreed] * 5, 5, True, "a reward that is the same for all is as dead as none"),
+             ([nearly] * 5, 5, False, "one group in ten still teaches something"),
+             ([solved] * 5, 5, False, "groups also agree when all are right: that is success"),
+             ([edge] * 5, 5, False, "0.8 is solved: dead is below it"), ([], 5, False, "no steps yet")]
     assert Limits().solved == 0.8
     for metrics, steps, expected, hint in cases:
         got = function(list(metrics), steps)
