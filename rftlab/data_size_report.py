@@ -225,8 +225,11 @@ def summary(report) -> str:
     models = dict.fromkeys(model for model, task in report.groups())
     seeds = ", ".join(f"{low if low == high else f'{low} to {high}'} on `{model}`" for model in models
                       for low, high in [report.seeds(model=model)])
+    labels = {run.model: run.config["eval_problems"].split()[0] for run in report.runs if run.config.get("eval_problems")}
+    validated = ", ".join(f"{n} on `{model}`" for model, n in sorted(labels.items(), reverse=True))
     return "\n\n".join([*blocks, f"Held-out accuracy, greedy, {evaluated} problems; mean ± half of its 95 % t interval over seeds, "
-                                  f"{seeds}; no interval where there is one seed. {len(report.runs)} runs on {device}."])
+                                  f"{seeds}; no interval where there is one seed. Every arm that trains, the coin too, goes back to its best step on "
+                                  f"validation problems ({validated}), whose labels n does not count. {len(report.runs)} runs on {device}."])
 
 
 def publish(root=None) -> None:

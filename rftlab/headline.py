@@ -58,7 +58,7 @@ def summary(runs) -> str:
         after, before = ([r.final[k]["mean"] for r in several] for k in ("accuracy", "accuracy_before"))
         estimate = bootstrap(after)
         minutes = sum(r.seconds for r in several) / len(several) / 60
-        lines.append(f"| {TITLES[arm]} | {len(several)} | {STEPS[arm]} | {sum(before) / len(before):.3f} | "
+        lines.append(f"| `{arm}`: {TITLES[arm]} | {len(several)} | {STEPS[arm]} | {sum(before) / len(before):.3f} | "
                      f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] | "
                      f"{', '.join(f'{v:.3f}' for v in after)} | {minutes:.0f} |")
     n = runs[0].final["accuracy"]["n"]
