@@ -110,6 +110,7 @@ WRONG = [
     ("matmul", "mask=(i < M) & (across < K), other=0.0)", "mask=(i < M) & (across < K))", "NaN"),
     ("matmul", "mask=(i < M) & (across < K)", "mask=(i < M)", "lie outside|differ|NaN"),
     ("matmul", "acc += tl.dot", "acc = tl.dot", "differ"),
+    ("matmul", 'tl.dot(a, b, input_precision="ieee")', "tl.dot(a, b)", "rounds what it multiplies to TF32"),
     ("matmul", "down * N", "down * K", "lie outside|differ|NaN"),
     ("long_softmax", "total * tl.exp(top - higher) + ", "total + ", "differ"),
     ("long_softmax", "j = start + tl.arange(0, BLOCK)", "j = tl.arange(0, BLOCK)", "never stored|several"),

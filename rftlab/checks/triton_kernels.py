@@ -75,7 +75,10 @@ def matmul(kernel) -> None:
                      slips=((a[:, :k - k % 16].double() @ b[:k - k % 16].double(),
                              "the last block of the loop is missing: K need not be a multiple of BLOCK."),
                             (a[:, :16].double() @ b[:16].double(), "only the first block of K was summed: add the loop.")))
-    _compiles(kernel, a_ptr="*fp32", b_ptr="*fp32", c_ptr="*fp32", M="i32", N="i32", K="i32", BLOCK=16)
+    compiled = _compiles(kernel, a_ptr="*fp32", b_ptr="*fp32", c_ptr="*fp32", M="i32", N="i32", K="i32", BLOCK=16)
+    if "tf32" in compiled["ptx"]:
+        raise AssertionError("right in the interpreter, but on a GPU `tl.dot` rounds what it multiplies to TF32, about three digits\n"
+                             '  hint: tl.dot(..., input_precision="ieee"); section 7 shows the difference')
 
 
 @exercise
@@ -159,13 +162,13 @@ def _indented(text: str, most: int = 8) -> str:
     return "\n".join([f"  {line[:150]}" for line in lines[:most]] + (["  ..."] if len(lines) > most else []))
 
 
-def _compiles(kernel, **signature) -> None:
-    """Raise AssertionError when the kernel, right in the interpreter, does not compile for a GPU."""
+def _compiles(kernel, **signature) -> dict:
+    """What the compiler makes of a kernel that is right in the interpreter. AssertionError when it does not compile for a GPU."""
     from rftlab.kernels import offline
 
     names = kernel.fn.__code__.co_varnames[:kernel.fn.__code__.co_argcount]
     try:
-        offline.compile_kernel(kernel, dict(zip(names, signature.values(), strict=True)))
+        return offline.compile_kernel(kernel, dict(zip(names, signature.values(), strict=True)))
     except offline.CompileError as error:
         raise AssertionError(f"right in the interpreter, but it does not compile:\n{_indented(str(error), most=12)}\n"
                              "  hint: in the interpreter a kernel is ordinary Python, on a GPU it is not") from None
