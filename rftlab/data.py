@@ -11,6 +11,7 @@ Five formats, one JSON object a line, any further keys are columns for the verif
 All become chat messages, which the model's own chat template renders. Reinforcement needs no completion: one that is there
 becomes the problem's solution, and its answer where no column "answer" says it. Nothing is dropped: each line becomes a row or a fault.
 """
+import codecs
 import json
 import re
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 EXAMPLE = '{"prompt": "2 + 3 =", "answer": "5"}'
 HEADINGS = {"system": "### System:", "user": "### Instruction:", "assistant": "### Response:"}
 _HEADING = re.compile(r"^### (System|Instruction|Response):[ \t]*\n?", re.MULTILINE)
+_TOO_LONG = "a whole number of more than the 4300 digits that Python reads", "the number in quotes, as a string"
 _ROLE = {"System": "system", "Instruction": "user", "Response": "assistant"}
 
 
@@ -111,14 +113,24 @@ def load(path) -> Examples:
     if strange := _no_text(raw):
         examples.faults.append(Fault(1, "the file", strange, "text in UTF-8, one JSON object a line"))
         return examples
-    for number, line in enumerate(raw.decode("utf-8-sig", errors="replace").split("\n"), 1):
-        if line.strip():
-            try:
-                _take(examples, number, json.loads(line))
-            except (json.JSONDecodeError, RecursionError) as error:
-                where, said = (f"character {error.pos + 1}", error.msg) if isinstance(error, json.JSONDecodeError) else ("the line", "nested too deep")
-                examples.faults.append(Fault(number, where, f"no JSON ({said})", _instead(number, line)))
+    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        try:  # each line by itself, so that one in another encoding costs no other
+            if (text := line.decode("utf-8")).strip():
+                _take(examples, number, json.loads(text))
+        except (ValueError, RecursionError) as error:
+            examples.faults.append(_unread(number, line, error))
     return examples
+
+
+def _unread(number, line, error) -> Fault:
+    """Why a line could not be read, by the exception."""
+    if isinstance(error, UnicodeDecodeError):
+        return Fault(number, "the line", f"no UTF-8 at byte {error.start + 1}", "text in UTF-8: save the file as UTF-8")
+    if isinstance(error, json.JSONDecodeError):
+        return Fault(number, f"character {error.pos + 1}", f"no JSON ({error.msg})", _instead(number, line.decode("utf-8")))
+    if isinstance(error, RecursionError):
+        return Fault(number, "the line", "no JSON (nested too deep)", "one JSON object a line")
+    return Fault(number, "the line", *_TOO_LONG)
 
 
 def _no_text(raw) -> str:
@@ -149,7 +161,10 @@ def parse(rows, source="rows") -> Examples:
 def _take(examples, number, row) -> None:
     try:
         kind = recognise(row)
-        examples.rows.append(Row(number, kind, messages(row, kind), {k: v for k, v in row.items() if k not in KEYS[kind]}))
+        columns = {k: v for k, v in row.items() if k not in KEYS[kind]}
+        for name, value in columns.items():
+            _writable(name, value)
+        examples.rows.append(Row(number, kind, messages(row, kind), columns))
     except Malformed as wrong:
         examples.faults.append(Fault(number, wrong.field, wrong.found, wrong.expected))
 
@@ -159,6 +174,8 @@ def recognise(row) -> str:
     if not isinstance(row, dict):
         raise Malformed("the line", f"a {type(row).__name__}", 'an object, {"prompt": ..., "answer": ...} for example'
                         + (", each on a line of its own" if isinstance(row, list) and row and isinstance(row[0], dict) else ""))
+    for key in row:
+        _string("keys", str(key))
     found = [name for name in FORMATS if KEYS[name][0] in row]
     if len(found) != 1:
         what = " and ".join(found) if found else "only " + (", ".join(map(str, row)) or "nothing")
@@ -217,6 +234,7 @@ def _write(said, to) -> dict:
 
 
 def _from_text(text) -> list:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows ends lines: the headings below are found by "\n"
     marks = list(_HEADING.finditer(text))
     if not marks:
         return [("text", "user", text)]
@@ -228,14 +246,18 @@ def _from_text(text) -> list:
 
 
 def _from_instruction(row) -> list:
-    said = [("system", "system", row["system"])] if row.get("system") else []
-    for pair in row.get("history") or []:
+    given = {k: row[k] for k in KEYS["instruction"] if row.get(k) is not None and row[k] != ""}  # a 0 is no absence but a mistake
+    said = [("system", "system", given["system"])] if "system" in given else []
+    history = given.get("history", [])
+    if not isinstance(history, (list, tuple)):
+        raise Malformed("history", f"a {type(history).__name__}", "a list of pairs [question, answer]")
+    for pair in history:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise Malformed("history", repr(pair)[:40], "pairs [question, answer]")
         said += [("history", "user", pair[0]), ("history", "assistant", pair[1])]
-    question, more = _string("instruction", row["instruction"]), _string("input", row.get("input") or "")
+    question, more = _string("instruction", row["instruction"]), _string("input", given.get("input", ""))
     said.append(("instruction", "user", f"{question}\n\n{more}" if more.strip() else question))
-    return said + ([("output", "assistant", row["output"])] if row.get("output") not in (None, "") else [])
+    return said + ([("output", "assistant", given["output"])] if "output" in given else [])
 
 
 def _turns(name, value, who, what) -> list:
@@ -269,4 +291,16 @@ def _checked(said) -> list:
 def _string(name, value) -> str:
     if not isinstance(value, str):
         raise Malformed(name, f"a {type(value).__name__}", "a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can say a lone surrogate, but no tokenizer takes it and no file holds it
+        raise Malformed(name, f"half a character, \\u{ord(value[error.start]):04x}", "both halves of it (a surrogate pair), or neither") from None
     return value
+
+
+def _writable(name, value) -> None:
+    """Raise Malformed for a column that could not be written again: half a character or an endless number, however deep inside."""
+    try:
+        _string(name, json.dumps(value, ensure_ascii=False, default=str, skipkeys=True))
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, Malformed) else Malformed(name, *_TOO_LONG) from None

@@ -163,20 +163,26 @@ def verify_from(name):
     if name in tasks.NAMES:
         return tasks.load_task(name).reward
     path, _, function = name.rpartition(":")
-    spec = importlib.util.spec_from_file_location("own_reward", path) if path.endswith(".py") else None
+    own = "own_reward" + re.sub(r"\W", "_", str(Path(path).resolve()))  # one module a file, so that two rewards stay apart
+    spec = importlib.util.spec_from_file_location(own, path) if path.endswith(".py") else None
     if spec is None:
         raise ValueError(f"{name!r} is no reward; expected one of {', '.join(tasks.NAMES)}, or file.py:function")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path} (looked for in {Path.cwd()}); expected file.py:function")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(path).resolve().parent))  # it may import what lies beside it
+    module, folder = importlib.util.module_from_spec(spec), str(Path(path).resolve().parent)
+    sys.modules[own] = module  # where @dataclass looks up the names in its annotations
+    sys.path.insert(0, folder)  # it may import what lies beside it, as with `python mine.py`
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         at = own_line(error, path)
+        sys.modules.pop(own, None)
         raise ValueError(f"{path} cannot be run{at}: {type(error).__name__}: {error}; mend it, and try it with `python {path}`") from error
     finally:
-        sys.path.pop(0)
+        if folder in sys.path:
+            sys.path.remove(folder)  # by name: the file may have put entries of its own before it
+    if folder not in sys.path:
+        sys.path.append(folder)  # it may import while it grades, too; at the end, so that nothing else is hidden
     if not callable(getattr(module, function, None)):
         raise ValueError(f"{path} has no function {function!r}; expected one of the form {function or 'reward'}(completion, problem)")
     return getattr(module, function)

@@ -1,5 +1,7 @@
 """python -m rftlab data check | convert: look at a JSONL file, or write it in another format."""
 import json
+import os
+import shutil
 from pathlib import Path
 
 from rftlab import data
@@ -44,7 +46,23 @@ def check(given) -> int:
 def convert(given) -> int:
     examples = data.load(given.file).usable()
     lines = [json.dumps(data.convert({"messages": row.messages, **row.columns}, given.to), ensure_ascii=False) for row in examples.rows]
-    Path(given.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(given.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _replace(Path(given.out), ("\n".join(lines) + "\n").encode("utf-8"))
     print(f"{len(lines)} rows as {given.to} in {given.out}")
     return 0
+
+
+def _replace(path, raw) -> None:
+    """Write the file as a whole or not at all: --out may name the file that was read, the only copy of somebody's work."""
+    if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing there to lose, and not to be replaced by a file
+        path.write_bytes(raw)
+        return
+    path = path.resolve()  # so that a link stays one
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(raw)
+        if path.exists():
+            shutil.copymode(path, scratch)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

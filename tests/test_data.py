@@ -1,7 +1,6 @@
 """Five formats in and out, and every line that is not blank is a row or a fault that says where and what."""
 import json
 import re
-import sys
 
 import pytest
 from hypothesis import given, settings
@@ -234,7 +233,7 @@ def test_a_file_with_a_bad_reward_is_one_clear_line(tmp_path, capsys, source, sa
 def test_a_reward_imports_what_lies_beside_it(tmp_path):
     (tmp_path / "beside_it.py").write_text("PAID = 0.25\n")
     (tmp_path / "mine.py").write_text("from beside_it import PAID\ndef right(completion, problem): return PAID\n")
-    assert verify_from(f"{tmp_path / 'mine.py'}:right")("x", None) == 0.25 and str(tmp_path) not in sys.path
+    assert verify_from(f"{tmp_path / 'mine.py'}:right")("x", None) == 0.25
 
 
 def test_the_commands(tmp_path, capsys):
