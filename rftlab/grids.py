@@ -12,11 +12,13 @@ data/experiments/<name>.toml says what is run:
     where = {arm = "rft"}
     lr = 3e-4
 
-A line `check = {arm = ["base"]}` before the tables says which points `--check` draws from when it is not told.
+A line `check = {arm = ["base"]}` before the tables says which points `--check` draws from when it is not told. Everywhere one
+value stands for a list of one: `seed = 7` is `seed = [7]`.
 """
 import importlib.util
 import itertools
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +48,11 @@ class Grid:
         return Path(folder or records.results_folder()) / self.name / f"{self.file.format(**point)}.json"
 
     def select(self, **axes) -> list:
-        """The points whose axes have one of the given values; None leaves an axis free. ValueError for a value of no point."""
+        """The points whose axes have one of the given values; None and [] leave an axis free. ValueError for a value of no point."""
+        axes = {axis: [] if values is None else _values(values) for axis, values in axes.items()}
         for axis, values in axes.items():
             known = {p.get(axis) for p in self.points}
-            unknown = [v for v in values or () if v not in known]
+            unknown = [v for v in values if v not in known]
             if unknown:
                 listed = ", ".join(str(v) for v in sorted((k for k in known if k is not None), key=lambda v: (str(type(v)), v)))
                 raise ValueError(f"no {axis} {unknown[0]!r} in experiment {self.name}; there is {listed or 'no such axis'}")
@@ -75,10 +78,11 @@ def load(name) -> Grid:
         points = [point for table in data["grid"] for point in _combinations(table)]
         grid = Grid(path.stem, data["run"], data["file"], points, data.get("settings", []), data.get("check", {}))
         files = [grid.path(p).name for p in points]
+        grid.select(**grid.check)
         idle = [table for table in grid.settings if not any(_matches(table["where"], p) for p in points)]
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a grid file: {type(error).__name__} {error}; expected run, file and [[grid]] tables "
-                         "whose axes are lists, an axis for each {name} in file, and a `where` in each [[settings]] table") from error
+        raise ValueError(f"{path} is not a grid file: {type(error).__name__} {error}; expected run, file and [[grid]] tables of axes and "
+                         "their values, an axis for each {name} in file, a `where` in each [[settings]] table, and axes in `check`") from error
     if not _exists(grid.run):
         raise ValueError(f"{path}: there is no module {grid.run!r} to run; expected one with run(point, settings) -> RunRecord")
     if not points:
@@ -86,7 +90,6 @@ def load(name) -> Grid:
     if len(set(files)) < len(files):
         twice = next(f for f in files if files.count(f) > 1)
         raise ValueError(f"{path}: two points share the record {twice}; name every axis that varies in `file`")
-    grid.select(**grid.check)
     if idle:
         raise ValueError(f"{path}: the settings where {idle[0]['where']} are for no point of the grid; is an axis or a value misspelt?")
     return grid
@@ -95,9 +98,14 @@ def load(name) -> Grid:
 def _combinations(table: dict) -> list[dict]:
     axes = list(reversed(table))
     for axis in axes:
-        if not isinstance(table[axis], list):
-            raise TypeError(f"{axis} = {table[axis]!r}, not a list")
-    return [dict(zip(axes, values)) for values in itertools.product(*(table[axis] for axis in axes))] if axes else []
+        if isinstance(table[axis], dict):
+            raise TypeError(f"{axis} = {table[axis]!r}, not a value or a list of values")
+    return [dict(zip(axes, values)) for values in itertools.product(*(_values(table[axis]) for axis in axes))] if axes else []
+
+
+def _values(values) -> list:
+    """The values that an axis takes: one stands for a list of one."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, (str, dict)) else [values]
 
 
 def _exists(module: str) -> bool:
@@ -108,4 +116,4 @@ def _exists(module: str) -> bool:
 
 
 def _matches(where: dict, point: dict) -> bool:
-    return all(point.get(axis) in (value if isinstance(value, list) else [value]) for axis, value in where.items())
+    return all(point.get(axis) in _values(values) for axis, values in where.items())

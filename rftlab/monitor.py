@@ -80,17 +80,19 @@ def look(metrics, limits=Limits()) -> list[Alarm]:
     if len(metrics) < w:
         return found
     first, last, step = metrics[:max(2, w // 2)], metrics[-w:], metrics[-1]["step"]
-    reward = _mean(last, "reward")
+    start, reward = _mean(first, "reward"), _mean(last, "reward")
     agree = _mean(last, "zero_variance")
     if agree is not None and agree >= limits.dead and not (reward or 0) >= limits.solved * limits.best_reward:
-        found.append(Alarm("reward dead", step, f"{agree:.0%} of the groups of the last {w} steps agree, mean reward {reward:.2f}"))
+        paid = "none graded" if reward is None else f"mean reward {reward:.2f}"
+        found.append(Alarm("reward dead", step, f"{agree:.0%} of the groups of the last {w} steps agree, {paid}"))
     begin, now = _mean(first, "entropy"), _mean(last, "entropy")
     if begin and now is not None and now < limits.collapsed * begin and reward is not None and reward < limits.solved * limits.best_reward:
         found.append(Alarm("entropy collapse", step, f"{begin:.3f} -> {now:.3f} nats a token at a mean reward of {reward:.2f}"))
     begin, now = _mean(first, "length"), _mean(last, "length")
-    gain = (reward - _mean(first, "reward")) if reward is not None else 0.0
+    gain = (reward or 0.0) - (start or 0.0)  # what nobody could grade was not paid
     if begin and now is not None and len(metrics) >= 2 * len(first) and now > limits.longer * begin and gain < limits.gained * limits.best_reward:
-        found.append(Alarm("length explosion", step, f"{begin:.1f} -> {now:.1f} tokens, reward {gain:+.2f}"))
+        paid = "none graded" if reward is None else f"reward {reward:.2f}, none graded at first" if start is None else f"reward {gain:+.2f}"
+        found.append(Alarm("length explosion", step, f"{begin:.1f} -> {now:.1f} tokens, {paid}"))
     far = _mean(last[-max(2, w // 2):], "kl")
     if far is not None and far > limits.kl:
         found.append(Alarm("KL run-away", step, f"{far:.2f} nats a token from the model before training"))
@@ -98,7 +100,7 @@ def look(metrics, limits=Limits()) -> list[Alarm]:
 
 
 def _mean(metrics, name):
-    values = [m[name] for m in metrics if m.get(name) is not None]
+    values = [m[name] for m in metrics if m.get(name) is not None and m[name] == m[name]]  # TRL says NaN where we say None
     return mean(values) if values else None
 
 

@@ -15,8 +15,10 @@ def results(grid, todo, jobs, results_folder=None):
     """Yield (point, error) as the runs end.
 
     The processes stay, since each imports torch once; one that dies costs its own run and is replaced. They share the cores,
-    unless OMP_NUM_THREADS says how many each may use.
+    unless OMP_NUM_THREADS says how many each may use. ValueError for no process at all.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
     waiting, idle, busy, processes = list(reversed(todo)), [], {}, {}
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
     try:

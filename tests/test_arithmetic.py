@@ -133,15 +133,38 @@ def test_problems_are_values():
     ("<answer></answer> 92", None), ("<answer>none</answer> 92", None),
     ("<answer>92", "92"), ("92</answer>", "92"), ("</answer>92<answer>", "92"), ("<answer><answer>92</answer></answer>", "92"),
     ("<think>92</think>", "92"), ("<think>92</think><answer>93</answer>", "93"),
+    # other minus signs
+    ("= \u201352", "-52"), ("\u201252", "-52"), ("\uff0d52", "-52"), ("34\u201352", "52"), ("\u2013 52", "52"),
+    # one number with what is glued to it
+    ("52\u00bd", None), ("52\u00b2", None), ("52\u0663", None), ("52.\u0663", None), ("\u066352", None), ("\u00bd52", None), ("\u0663 52", "52"),
+    ("x\u00b2 = 52", "52"), ("1e52", None), ("1.5E+52", None), ("1e-52", None), ("1e\u221252", None), ("52e1", None), ("1e5.2", None),
+    ("52e", "52"), ("4e:52", "52"), ("the 52", "52"), ("e52", "52"), ("0x52", None), ("0X52", None), ("-0x52", None), ("0xA52", None), ("0x52.52", None),
+    ("x=52", "52"), ("10x5=50, 52", "52"), ("0x3=0; 52", "52"), ("0x3 52", "52"),
+    # fractions
+    ("1/52", None), ("-1/52", None), ("1/-52", None), ("1\u204452", None), ("1/1,052", None), ("52/2", None), ("and/or 52", "52"), ("52/day", "52"),
+    ("3+5/1=8; 52", "52"), ("104/2=52", "52"), ("104/2 = 52", "52"), ("1 / 52", "52"),
+    # groups of three digits
+    ("1'052", "1052"), ("1\u2019052", "1052"), ("1\u00a0052", "1052"), ("1\u202f052", "1052"), ("1\u2009052", "1052"), ("-12'345'678.0", "-12345678"),
+    ("34,1'052", "1052"), ("1'052.5", None), ("1e1'052", None), ("4\u00a0+\u00a08\u00a0=\u00a012", "12"), ("12'34", "34"), ("1'0521", "521"),
+    ("1'052'3", "3"), ("'52'", "52"), ("add 4 052", "52"), ("the sum of 5 and 100", "100"),
 ])
 def test_final_answer(text, answer):
     assert final_answer(text) == answer
 
 
-@given(st.text(st.characters(codec=None, exclude_categories=())) | st.text(alphabet="0123456789.,-<>/answer \x00\u2212\ud800"))
+@given(st.text(st.characters(codec=None, exclude_categories=())) | st.text(alphabet="0123456789.,-<>/answer xeE'\u00a0\u00bd\u0663\x00\u2212\u2013\ud800"))
 @settings(max_examples=500)
 def test_no_string_raises(text):
     assert TASK.reward(text, TASK_PROBLEM) in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("answer, wrong", [
+    ("1,000", "1"), ("1'000", "1"), ("92.0", "9"), ("\u22125", "5"), ("05", "50"), ("+5", "-5"), ("0", "-1"), ("92.5", "92.5"), ("none", "none"), ("", "")])
+def test_an_answer_is_read_as_a_completion_is(answer, wrong):
+    """Answers of your own may be spelled like those of a policy; one that is no integer is never paid."""
+    problem = Problem("?", answer)
+    assert TASK.reward(wrong, problem) == 0.0
+    assert TASK.reward(answer, problem) == float(final_answer(answer) is not None) == TASK.reward(f"It is {answer}.", problem)
 
 
 @pytest.mark.parametrize("text, well_formed", [
@@ -187,6 +210,7 @@ def test_tricks(text):
 @pytest.mark.parametrize("text", [
     "9" * 10**6, "-" * 10**6, "1," * 500_000, "1.1" * 300_000, "1 " * 500_000, "<answer>" * 125_000, "</answer>" * 111_000,
     "<answer></answer>" * 60_000, "0" * 10**6 + "92", "," * 10**6, "\x00" * 10**6, "\ud800" * 10**6, "1,234" * 200_000, "-." * 500_000,
+    "1'052" * 200_000, "1'" * 500_000, "1e" * 500_000, "1/" * 500_000, "0x" * 500_000, "0x" + "a" * 10**6,
 ], ids=lambda t: ascii(t[:12]))
 def test_a_megabyte_takes_linear_time(text):
     start = time.process_time()

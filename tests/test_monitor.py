@@ -75,6 +75,19 @@ def test_each_alarm_needs_its_reason():
     assert look(run(kl=9.0)[:7]) == [], "too early to tell"
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_reward_that_grades_nothing_is_said_and_not_raised(nothing):
+    def steps(begin, end):
+        return [{"step": i + 1, "reward": begin if i < 8 else end, "zero_variance": 1.0, "entropy": 0.5, "length": 10.0 if i < 8 else 30.0} for i in range(16)]
+
+    said = lambda begin, end: {alarm.name: alarm.evidence for alarm in look(steps(begin, end))}  # noqa: E731
+    assert said(nothing, nothing) == {"reward dead": "100% of the groups of the last 8 steps agree, none graded",
+                                      "length explosion": "10.0 -> 30.0 tokens, none graded"}
+    assert said(nothing, 0.05)["length explosion"] == "10.0 -> 30.0 tokens, reward 0.05, none graded at first"
+    assert said(nothing, 0.9) == {} and set(said(0.5, nothing)) == {"reward dead", "length explosion"}
+    assert look([{"step": i, "reward": nothing, "zero_variance": 1.0} for i in range(8)])[0].evidence.endswith("agree, none graded")
+
+
 def test_an_alarm_is_told_once():
     told = []
     watch = Monitor(on_alarm=told.append)

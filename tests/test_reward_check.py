@@ -25,6 +25,18 @@ def test_numbers_pass_as_they_are():
     assert paid(torch.tensor([1.0, 0.5, 0.0])) == paid(numpy.array([1, 0.5, 0])) == [1.0, 0.5, 0.0]
 
 
+def test_one_number_in_an_array_and_a_set_are_explained():
+    import numpy
+    import torch
+
+    for said in (torch.tensor(1.0), numpy.array(1.0)):
+        with pytest.raises(ValueError, match="'mine' returned .*1.* for 3 completions; expected f.prompts, completions"):
+            paid(said)
+    for said in ({0.0, 0.5, 1.0}, frozenset([0.0, 0.5, 1.0])):
+        with pytest.raises(ValueError, match="'mine' returned .*0.5.*, which has no order, for 3 completions; expected f.prompts, completions"):
+            paid(said)
+
+
 @pytest.mark.parametrize("said, message", [
     (["1.0", 0, 0], "returned '1.0' for completion 0; expected a finite number, or None"), ([0, float("nan"), 0], "returned nan for completion 1"),
     ([0, 0, float("inf")], "returned inf for completion 2"), ([[1], 0, 0], r"returned \[1\] for completion 0"), ([1.0], "returned 1 rewards for 3 completions"),
@@ -47,6 +59,46 @@ def test_a_failure_says_where():
             call()
     with pytest.raises(ValueError, match="^the verifier got no column"):  # what this package says needs no wrapping
         checked(rewards.verifier(rftlab.load_task("arithmetic")))(["?"], ["1"])
+
+
+def test_a_part_of_a_combined_reward_is_named_as_alone():
+    def mine(prompts, completions, **columns):
+        return [float(text) for text in completions]
+
+    inner = rewards.combine({mine: 1.0})
+    for fn in (inner, rewards.combine([(inner, 1.0), (rewards.constant(0.5), 1.0)])):
+        with pytest.raises(ValueError, match="'mine' failed with ValueError: could not convert string to float: 'a', line [0-9]+ of test_reward_check.py; a policy"):
+            checked(fn)(["?"] * 3, TEXTS)
+        logged = {}
+        said = checked(fn)(["?"] * 2, ["1", "2"], log_metric=logged.__setitem__)
+        assert said == fn(["?"] * 2, ["1", "2"]) and logged["reward_parts/mine"] == 1.5 and checked(fn).__name__ == "Combined"
+
+    def text(prompts, completions, **columns):
+        return ["1"] * len(completions)
+
+    async def later(prompts, completions, **columns):
+        return [0.0] * len(completions)
+
+    with pytest.raises(ValueError, match="the reward function 'text' returned '1' for completion 0"):
+        checked(rewards.combine({text: 1.0}))(["?"] * 3, TEXTS)
+    with pytest.raises(ValueError, match="one_by_one.* cannot be called by a training loop"):
+        checked(rewards.combine({one_by_one: 1.0}))
+    with pytest.raises(ValueError, match="the part 'later' of a combined reward is `async`.*give it beside the combined one"):
+        checked(rewards.combine({later: 1.0}))
+
+
+def test_what_training_passes_may_be_asked_for_and_must_be_taken():
+    def asks(prompts, completions, answer, **columns):
+        return [float(a == c) for a, c in zip(answer, completions)]
+
+    def takes_all(prompts, completions, completion_ids, problem, answer, step, log_metric):
+        return [0.0] * len(completions)
+
+    assert checked(asks)(["?"] * 3, TEXTS, answer=["a", "x", "c"], step=0) == [1.0, 0.0, 1.0]
+    checked(takes_all)
+    for lacks in (lambda prompts, completions, completion_ids, problem, answer, log_metric: [], lambda prompts, completions, completion_ids, problem, step, log_metric: []):
+        with pytest.raises(ValueError, match="cannot be called by a training loop .*unexpected keyword argument '(step|answer)'.; expected f.prompts, completions, ..columns"):
+            checked(lacks)
 
 
 def one_by_one(completion, problem):

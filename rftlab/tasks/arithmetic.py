@@ -55,8 +55,9 @@ class Arithmetic:
         return self._draw(n, "test", "test")
 
     def reward(self, completion: str, problem: Problem) -> float:
-        """1.0 when the completion's final answer (see `final_answer`) is the problem's answer, else 0.0."""
-        return 1.0 if final_answer(completion) == problem.answer else 0.0
+        """1.0 when the completion's final answer (see `final_answer`) is that of the problem's answer, else 0.0."""
+        said = final_answer(completion)
+        return 1.0 if said is not None and said == final_answer(problem.answer) else 0.0
 
     def well_formed(self, completion: str, problem: Problem) -> bool:
         """Whether the completion has a final answer at all, right or not."""
@@ -152,27 +153,37 @@ def worked_solution(a: int, op: str, b: int) -> str:
     return "; ".join([*steps, str({"+": a + b, "-": a - b, "*": a * b}[op])])
 
 
+_MINUS = "-\u2212\u2012\u2013\uff0d"  # hyphen, minus, figure dash, en dash, full-width hyphen
+_GAP = "'\u2019\u00a0\u202f\u2009"  # apostrophes, no-break and thin spaces group digits by three; a plain space may stand between any two numbers
 # A sign belongs to a number only where nothing stands in front of it: "3-5" is a difference, "= -5" is negative.
-_NUMBER = re.compile(r"(?:(?<![\w)\]}.,])[-\u2212])?(?:(?<![\w.,])\.)?[0-9][0-9.,]*")
-_PLAIN = re.compile(r"([-\u2212]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.0*)?")
+_NUMBER = re.compile(rf"(?:(?<![\w)\]}}.,])[{_MINUS}])?(?:0[xX][0-9a-fA-F.,]+"
+                     rf"|(?:(?<![\w.,])\.)?[0-9][0-9.,]*(?:[{_GAP}][0-9]{{3}}(?![0-9])[0-9.,]*)*)")
+_PLAIN = re.compile(rf"([{_MINUS}]?)([0-9]+|[0-9]{{1,3}}(?:[,{_GAP}][0-9]{{3}})+)(?:\.0*)?")
+_PART_BEFORE = re.compile(rf"[0-9]\.?[eE][{_MINUS}+]?\Z|[0-9][/\u2044]\Z")  # 52 is no number of its own in "1e52" and "1/52"
 
 
 def final_answer(completion: str) -> str | None:
     """The final answer of a completion as a canonical integer ("92", "-7"), or None when it has none.
 
     That is the last number between the last <answer> and </answer>, or, without such a pair, the last number of the
-    text. "92", "092", "92.", "92.0", "1,092" and "-7" are integers; "92.5" and "1.2.3" are not and give None.
-    Digits are the ASCII ones. Numbers are compared as strings, so that a million digits cost no more than reading
-    them. Linear in the length of the text; raises on no string.
+    text. "92", "092", "92.", "92.0", "1,092", "1'092" and "-7" are integers; "92.5", "1.2.3", "1e92", "0x92", "1/92" and
+    "92½" are not and give None. Digits are the ASCII ones. Numbers are compared as strings, so that a million digits cost
+    no more than reading them. Linear in the length of the text; raises on no string.
     """
     end = completion.rfind("</answer>")
     start = completion.rfind("<answer>", 0, end) if end >= 0 else -1
     if start >= 0:
         completion = completion[start + len("<answer>"):end]
-    number = None
+    match = None
     for match in _NUMBER.finditer(completion):
-        number = match.group()
-    return None if number is None else _canonical(number)
+        pass
+    return None if match is None or _is_part(match) else _canonical(match.group())
+
+
+def _is_part(match: re.Match) -> bool:
+    """Whether a number is only a piece of one: an exponent, a denominator, or glued to a half, a square, another script's digit."""
+    before, after = match.string[max(0, match.start() - 4):match.start()], match.string[match.end():match.end() + 1]
+    return bool(_PART_BEFORE.search(before)) or before[-1:].isnumeric() or after.isnumeric()
 
 
 def _canonical(number: str) -> str | None:
@@ -182,5 +193,5 @@ def _canonical(number: str) -> str | None:
         match = _PLAIN.fullmatch(number.rpartition(",")[2])  # "34,58,92" is a list: its last number counts
     if not match:
         return None
-    digits = match[2].replace(",", "").lstrip("0") or "0"
+    digits = re.sub("[^0-9]", "", match[2]).lstrip("0") or "0"
     return f"-{digits}" if match[1] and digits != "0" else digits

@@ -30,15 +30,15 @@ class Codebook:
             raise ValueError(f"letters={self.letters}: expected 2 to {LARGEST} letters in a word")
 
     def train(self, n: int, seed: int = 0) -> list[Problem]:
-        """n different training words; a smaller n with the same seed gives the first of them. ValueError for too many."""
+        """n different training words, fixed by n and seed; a smaller n need not give the first of them. ValueError for too many."""
         return self._draw(n, "train", f"train {seed}")
 
     def validation(self, n: int) -> list[Problem]:
-        """The first n of a fixed list of validation words; ValueError as in `train`."""
+        """n validation words, fixed by n; otherwise as in `train`."""
         return self._draw(n, "validation", "validation")
 
     def test(self, n: int) -> list[Problem]:
-        """The first n of a fixed list of test words; ValueError as in `train`."""
+        """n test words, fixed by n; otherwise as in `train`."""
         return self._draw(n, "test", "test")
 
     def reward(self, completion: str, problem: Problem) -> float:
@@ -56,6 +56,7 @@ class Codebook:
         if n > len(listed):
             raise ValueError(f"there are {len(listed)} {split} words of {self.letters} letters, {n} were asked for; ask for "
                              "fewer, or for longer words")
+        # `sample` draws in another way above some n, so that draws nest only within the same way; records depend on it as it is.
         return [make_problem(w) for w in random.Random(f"codebook {self.letters} {seed}").sample(listed, n)]
 
 
