@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rftlab.evaluate import Estimate, bootstrap, difference
+from rftlab.evaluate import Estimate, bootstrap, bounds_of, difference
 from rftlab.monitor import peak_memory_mb
 from rftlab.tasks import Problem
 
@@ -69,7 +69,7 @@ def compare(before, after, task, problems, *, regression=None, wordings=WORDINGS
     found = Comparison(title or f"{task.name}: {sides[0]['name']} and {sides[1]['name']}")
     for group, name in sets:
         values = [side["rewards"][group, name] for side in sides]
-        low, high = _bounds(*values)
+        low, high = bounds_of(*values)
         gap = difference(values[1], values[0], bounds=(low - high, high - low))
         found.tables.setdefault(group, []).append((name, *map(_estimate, values), gap))
     found.numbers = [(what, sides[0][what], sides[1][what]) for what in ("tokens per second", "seconds to load", "peak memory, MB", "parameters, M")]
@@ -98,14 +98,8 @@ def _reword(prompt, change):
     return change(prompt) if isinstance(prompt, str) else [*prompt[:-1], {**prompt[-1], "content": change(prompt[-1]["content"])}]
 
 
-def _bounds(*rewards) -> tuple:
-    """The lowest and highest that a reward could be: 0 and 1 as for a verifier, unless these say otherwise."""
-    widest = max(abs(value) for one in rewards for value in one)
-    return (0.0, 1.0) if widest <= 1 and min(map(min, rewards)) >= 0 else (-widest, widest)
-
-
 def _estimate(rewards) -> Estimate:
-    return bootstrap(rewards, bounds=_bounds(rewards))
+    return bootstrap(rewards, bounds=bounds_of(rewards))
 
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;

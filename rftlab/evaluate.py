@@ -135,7 +135,14 @@ def accuracy(policy, task, problems: Sequence, max_new_tokens: int = 32, confide
     The interval says how the share would vary over other problems of the task. How it varies over training seeds it
     cannot know. To compare two policies, pass their `scores` to `difference`.
     """
-    return bootstrap(scores(policy, task, problems, max_new_tokens), confidence)
+    rewards = scores(policy, task, problems, max_new_tokens)
+    return bootstrap(rewards, confidence, bounds=bounds_of(rewards))
+
+
+def bounds_of(*rewards: Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and highest that a reward could be: 0 and 1 as for a verifier, unless these say otherwise."""
+    widest = max(abs(value) for one in rewards for value in one)
+    return (0.0, 1.0) if widest <= 1 and min(map(min, rewards)) >= 0 else (-widest, widest)
 
 
 def pass_rates(

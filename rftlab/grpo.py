@@ -5,6 +5,8 @@ arXiv 2503.14476); no KL term unless kl_coef is given; one optimizer step a roll
 Completions with an advantage of 0 carry no gradient and are not computed again, whole groups whose rewards are all equal
 among them; the share of those groups is logged as zero_variance.
 """
+import functools
+import inspect
 import time
 
 import torch
@@ -28,7 +30,9 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, grou
     Raises ValueError for no problems, a group of one, a reward that is no number, or a checkpoint of another run.
     """
     check_groups(problems, group_size)
-    lr = lr or (2e-4 if policy.adapters else 3e-4)
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}: without chance all completions of a group are one")
+    seed, lr = int(seed), float(lr if lr is not None else 2e-4 if policy.adapters else 3e-4)
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm")}
     record = records.new(experiment, arm, task.name, policy.name, len(problems), seed,
@@ -77,7 +81,7 @@ def score(reward_fn, r, batch, step):
     parts = {}
     ids = [row[keep].tolist() for row, keep in zip(r.completion_ids, r.completion_mask)]
     values = reward_fn(prompts=[p.prompt for p in repeated], completions=r.texts, completion_ids=ids, problem=repeated,
-                       step=step, log_metric=lambda name, value: parts.update({name: float(value)}))
+                       answer=[p.answer for p in repeated], step=step, log_metric=lambda name, value: parts.update({name: float(value)}))
     values = torch.tensor([float("nan") if v is None else v for v in values])
     return values.view(len(batch), r.group_size), parts
 
@@ -88,7 +92,8 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
     useful = torch.arange(len(group_advantages)) if reference else (group_advantages != 0).any(1).nonzero()[:, 0]
     totals = {"num_sequences": len(flat), "num_tokens": r.tokens}
     old, ref = {}, {}
-    metrics = {"loss": 0.0, "kl": None, "clip_fraction": 0.0, "grad_norm": 0.0}
+    clip = clip_range(loss_fn)
+    metrics = {"loss": 0.0, "kl": None, "clip_fraction": 0.0 if clip else None, "grad_norm": 0.0}
     for _ in range(updates if len(useful) else 0):
         sums = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
         for i, groups in enumerate(useful.split(prompts_per_pass)):
@@ -107,9 +112,20 @@ def update(policy, r, group_advantages, loop, loss_fn, kl_coef, reference, updat
                 loss, sums["kl"] = loss + kl_coef * kl, sums["kl"] + kl.item()
             loop.backward(loss)
             sums["loss"] += loss.item()
-            sums["clip_fraction"] += losses.clip_fraction(log_probs, old[i], flat[rows], mask, num_tokens=r.tokens).item()
-        metrics.update(sums, kl=sums["kl"] if reference else None, grad_norm=loop.step_optimizer())
+            if clip:
+                sums["clip_fraction"] += losses.clip_fraction(log_probs, old[i], flat[rows], mask, num_tokens=r.tokens, **clip).item()
+        metrics.update(sums, kl=sums["kl"] if reference else None, clip_fraction=sums["clip_fraction"] if clip else None,
+                       grad_norm=loop.step_optimizer())
     return metrics
+
+
+def clip_range(loss_fn) -> dict:
+    """The clip_low and clip_high with which a loss clips token by token; {} for a loss that clips otherwise, or is not one of `losses`."""
+    plain = loss_fn.func if isinstance(loss_fn, functools.partial) else loss_fn
+    if plain not in (losses.ppo_clip, losses.grpo, losses.dr_grpo, losses.dapo):
+        return {}
+    given = inspect.signature(loss_fn).parameters
+    return {name: given[name].default for name in ("clip_low", "clip_high")}
 
 
 class Reference:

@@ -3,8 +3,10 @@
 Nothing random outlives a step: all draws come from (seed, step). A run killed at any point and started again therefore
 ends in the same record as one that was never stopped.
 """
+import functools
 import math
 import os
+import pickle
 import random
 import signal
 import threading
@@ -27,7 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 def step_seed(seed: int, step: int) -> int:
     """The seed of everything random in one step."""
-    return seed * 1_000_003 + step
+    return (seed * 1_000_003 + step) % 2**63  # what a generator takes
 
 
 def draw(problems, count: int, seed: int, step: int) -> list:
@@ -56,8 +58,11 @@ class Loop:
         if policy.parameters[0].dtype == torch.float16:
             raise ValueError("float16 is too narrow to train all weights in; load the policy with lora=LoraSpec(...), whose "
                              "adapters are float32, or with dtype=\"float32\"")
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+        for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if patience is not None and (patience < 1 or not eval_problems or not eval_every):
+            raise ValueError(f"patience counts evaluations: it must be at least 1 (got {patience}), and needs eval_problems and eval_every above 0")
         self.policy, self.task, self.record, self.steps = policy, task, record, steps
         self.eval_problems, self.eval_every, self.max_new_tokens = eval_problems, eval_every, max_new_tokens
         self.patience, self.on_step, self.max_grad_norm = patience, on_step, max_grad_norm
@@ -137,6 +142,10 @@ class Loop:
     def finish(self) -> records.RunRecord:
         """Go back to the best weights where patience was given, evaluate what was not yet, and return the record."""
         if self.best is not None:
+            last = self.record.metrics[-1] if self.record.metrics else {"accuracy": None}
+            if "accuracy" not in last:  # the last steps count, too
+                last["accuracy"] = round(self._evaluate().mean, 6)
+                self._remember(last["accuracy"])
             self._load_parameters(self.best["parameters"])
             self.newest = None
         if self.eval_problems:
@@ -176,7 +185,7 @@ class Loop:
                       + ("again." if self.checkpoint else f"with checkpoint={str(path)!r}."))
 
     def _save(self, path) -> None:
-        state = {"done": self.done, "best": self.best, "bad": self.bad, "config": self.record.config, "start": self.start,
+        state = {"model": self.record.model, "done": self.done, "best": self.best, "bad": self.bad, "config": self.record.config, "start": self.start,
                  "parameters": [p.detach() for p in self.policy.parameters], "optimizer": self.optimizer.state_dict(),
                  "record": {k: getattr(self.record, k) for k in ("metrics", "final", "seconds", "started")}}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,18 +194,26 @@ class Loop:
         os.replace(scratch, path)
 
     def _restore(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.policy.model.device)
-        theirs, ours = state["config"], self.record.config
+        try:
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.policy.model.device)
+            theirs = {**state["config"], "model": state.get("model", self.record.model), "parameters": _shapes(state["parameters"])}
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{self.checkpoint} is no checkpoint of a run like this one ({type(error).__name__}). Name another file, or delete it.") from error
+        ours = {**self.record.config, "model": self.record.model, "parameters": _shapes(self.policy.parameters)}
         odd = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k) and k != "steps"]
         if odd:
             raise ValueError(f"{self.checkpoint} belongs to another run: " + "; ".join(
-                f"{k} is {theirs.get(k)!r} there and {ours.get(k)!r} here" for k in odd) + ". Name another file, or delete it.")
+                f"{k} is {theirs.get(k)!r:.200} there and {ours.get(k)!r:.200} here" for k in odd) + ". Name another file, or delete it.")
         self.done, self.best, self.bad = state["done"], state["best"], state["bad"]
         self.start = state.get("start", self.start)
         self._load_parameters(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])
         for key, value in state["record"].items():
             setattr(self.record, key, value)
+
+
+def _shapes(tensors) -> str:
+    return f"{len(tensors)} tensors {digest(str(list(t.shape)) for t in tensors)}"
 
 
 def _plain(value):
@@ -206,26 +223,40 @@ def _plain(value):
     return value
 
 
-def _named(function) -> str:
-    """A function's name, with the weights of a combined reward; never an address, which the next process would not have."""
+def named(function) -> str:
+    """A function's name, with the weights of a combined reward or what a partial fixes; never an address, which the next process would not have."""
+    if isinstance(function, functools.partial):
+        given = [*function.args, *(v for _, v in sorted(function.keywords.items()))]
+        names = [""] * len(function.args) + [f"{k}=" for k in sorted(function.keywords)]
+        return f"{named(function.func)}({', '.join(name + _shown(value) for name, value in zip(names, given))})"
     weights = getattr(function, "weights", None)
     name = getattr(function, "__name__", type(function).__name__)
     return name if weights is None else f"{name}({', '.join(f'{part}: {w:g}' for part, w in weights.items())})"
 
 
-def configuration(policy, task, problems, arguments: dict) -> dict:
-    """The arguments of a run as they stand in its record; functions by name, problems by number and digest."""
+def _shown(value) -> str:
+    """A value as in source where it is plain, else by the name of its type."""
+    return named(value) if callable(value) else repr(value) if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__
+
+
+def digest(texts) -> str:
+    """Twelve hexadecimal digits that another list of texts does not have."""
     import hashlib
 
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+
+
+def configuration(policy, task, problems, arguments: dict) -> dict:
+    """The arguments of a run as they stand in its record; functions by name, problems by number and digest."""
     from rftlab import lora
 
-    def digest(several):
-        text = "\n".join(f"{p.prompt}\t{p.answer}" for p in several or ())
-        return f"{len(several or ())} problems {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    def counted(several):
+        texts = [f"{p.prompt}\t{p.answer}" for p in several or ()]
+        return f"{len(texts)} problems {digest(texts)}"
 
-    plain = {k: _named(v) if callable(v) else v for k, v in arguments.items()}
+    plain = {k: named(v) if callable(v) else v for k, v in arguments.items()}
     if "stop" in plain:
         plain["stop"] = plain["stop"] is not None
-    plain.update(task=repr(task) if is_dataclass(task) else task.name, problems=digest(problems), eval_problems=digest(arguments.get("eval_problems")),
+    plain.update(task=repr(task) if is_dataclass(task) else task.name, problems=counted(problems), eval_problems=counted(arguments.get("eval_problems")),
                  lora=lora.spec_dict(policy.spec), dtype=str(policy.model.dtype).removeprefix("torch."))
     return plain

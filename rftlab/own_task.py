@@ -23,7 +23,7 @@ ODD_COMPLETIONS = ("", " ", "\n", "0", "-", ".", "1" * 5000, "9" * 400 + "/0", "
                    "\x00", "\ud7ff\u0661\U0001f600", "null", "nan", "inf", "```python\n", "{'a': ", "1e999999", "5 " * 2000)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OwnTask:
     """A task made of examples. `verify(completion, problem)` is your reward; a problem has .prompt, .answer, .solution, .info."""
 
@@ -34,6 +34,12 @@ class OwnTask:
 
     def __post_init__(self):
         _fits(self.verify)
+
+    def __repr__(self):
+        """As it stands in a record: without the problems, of which a run keeps a digest, and without an address."""
+        from rftlab.loop import named
+
+        return f"OwnTask({self.name!r}, {named(self.verify)})"
 
     def train(self, n: int | None = None, seed: int = 0) -> list[Problem]:
         """n training problems in an order that `seed` draws, all by default; a smaller n with the same seed gives the first of them."""
@@ -72,10 +78,12 @@ def own_task(problems, verify, test=0.2, name="own") -> OwnTask:
     """Divide problems into training and held-out ones. test: a share, or a list of problems of your own.
 
     The division is by a hash of the prompt, so that adding examples moves few, and two spellings of one prompt never part.
-    Raises ValueError when a side would be empty, or a given test problem is among the training ones.
+    Raises ValueError when a side would be empty, a share is not between 0 and 1, or a given test problem is among the training ones.
     """
     problems = list(problems)
     if isinstance(test, (int, float)):
+        if not 0 < test < 1:
+            raise ValueError(f"test={test}; expected a share between 0 and 1, such as 0.2, or a list of problems to hold out")
         groups = {}
         for one in problems:
             groups.setdefault(normal(one.prompt), []).append(one)
@@ -139,9 +147,12 @@ def own_line(error, place) -> str:
 
 
 def normal(prompt) -> str:
-    """A prompt without what does not change its meaning: case, blanks, punctuation but signs, dots and digits' commas."""
+    """A prompt without what does not change its meaning: case, blanks, punctuation but signs, dots, digits' commas and factorials."""
     text = prompt if isinstance(prompt, str) else "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
-    return " ".join(re.findall(r"\w+(?:[.,]\w+)*|[^\w\s.,;:!?'\"`]", text.casefold()))
+    kept = (r"(?:(?<![\w.])\.(?=\d))?\w+(?:[.,]\w+)*"  # words and numbers: .5 is not 5, while the dots of "so...5" only punctuate
+            r"|(?<=\d)!+|(?<=\d\))!+|!(?==)"  # 5! and (2 + 3)! are factorials, != is a sign; any other ! is tone
+            r"|[^\w\s.,;:!?'\"`]")
+    return " ".join(re.findall(kept, text.casefold()))
 
 
 def fragile(verify, problems) -> list[str]:

@@ -5,7 +5,7 @@ import torch
 
 from rftlab import losses, records
 from rftlab.logprobs import completion_log_probs
-from rftlab.loop import Loop, configuration, draw
+from rftlab.loop import Loop, configuration, digest, draw
 
 TARGETS = ("answer", "solution")
 
@@ -27,7 +27,8 @@ def train(policy, task, problems, *, steps=100, seed=0, prompts_per_step=8, max_
     empty = [p.prompt for p in problems if not text_of(p)]
     if empty:
         raise ValueError(f"{len(empty)} of {len(problems)} problems have no text to imitate, the first is {empty[0]!r}")
-    lr = lr or (2e-4 if policy.adapters else 3e-4)
+    seed, lr = int(seed), float(lr if lr is not None else 2e-4 if policy.adapters else 3e-4)
+    texts = digest(map(text_of, problems))
     arguments = {k: v for k, v in locals().items() if k not in (
         "policy", "task", "problems", "checkpoint", "checkpoint_every", "on_step", "prompts_per_pass", "experiment", "arm",
         "text_of", "empty")}

@@ -1,4 +1,5 @@
 """The training loops: they learn, they resume exactly, and how a batch is split does not matter."""
+import functools
 import os
 import signal
 import subprocess
@@ -272,6 +273,91 @@ def test_a_checkpoint_of_another_run_is_refused(task, tmp_path):
     with pytest.raises(ValueError, match="belongs to another run: lr is 0.0003 there and 0.1 here"):
         go(lr=0.1)
     assert len(go(steps=2).metrics) == 2  # more steps of the same run is going on, not another run
+    other = rftlab.load_policy("tiny")
+    other.name = "another"
+    with pytest.raises(ValueError, match="model is 'tiny' there and 'another' here"):
+        grpo.train(other, task, task.train(10), steps=1, checkpoint=tmp_path / "c.pt")
+    (tmp_path / "c.pt").write_text("no checkpoint")
+    with pytest.raises(ValueError, match="c.pt is no checkpoint of a run like this one"):
+        go()
+
+
+def test_other_texts_to_imitate_are_another_run(task, tmp_path):
+    def go(solution):
+        return sft.train(rftlab.load_policy("tiny"), task, [rftlab.Problem("2 + 2 =", "4", solution)], steps=1, target="solution", checkpoint=tmp_path / "c.pt")
+
+    go("2+2=4")
+    with pytest.raises(ValueError, match="texts is"):
+        go("four")
+
+
+def test_a_run_on_own_data_resumes_with_the_reward_defined_anew(tmp_path):
+    def make():
+        def right(completion, problem):
+            return float(problem.answer in completion)
+        return right
+
+    problems = [rftlab.Problem(f"{i} + 1 =", str(i + 1)) for i in range(8)]
+    for steps in (1, 2):
+        own = rftlab.own_task.own_task(problems, make())
+        record = grpo.train(rftlab.load_policy("tiny"), own, own.train(), steps=steps, checkpoint=tmp_path / "c.pt")
+        assert len(record.metrics) == steps and record.config["task"] == "OwnTask('own', right)"
+    def other(completion, problem):
+        return 0.0
+
+    own = rftlab.own_task.own_task(problems, other)
+    with pytest.raises(ValueError, match=r"task is .*right.* there and .*other.* here"):
+        grpo.train(rftlab.load_policy("tiny"), own, own.train(), steps=2, checkpoint=tmp_path / "c.pt")
+
+
+def test_names_of_functions_have_no_address_and_tell_partials_apart():
+    assert loop.named(losses.dapo) == "dapo"
+    assert loop.named(functools.partial(losses.dr_grpo, max_tokens=40)) == "dr_grpo(max_tokens=40)"
+    assert loop.named(functools.partial(max, 1, key=abs, default=[])) == "max(1, default=list, key=abs)"
+
+
+def test_the_last_steps_count_too(task, monkeypatch):
+    """Three steps, looked at after two: the third is looked at before the best weights are chosen."""
+    script = iter([0.1, 0.3, 0.5, 0.5])
+    monkeypatch.setattr(loop.evaluate, "accuracy", lambda *args, **kwargs: rftlab.Estimate(value := next(script), value, value, 9))
+    policy, seen = rftlab.load_policy("tiny"), []
+    record = sft.train(policy, task, task.train(2), steps=3, prompts_per_step=2, eval_problems=task.validation(2), eval_every=2,
+                       patience=9, on_step=lambda metrics: seen.append(weights(policy)))
+    assert record.curve("accuracy") == ([2, 3], [0.3, 0.5]) and torch.equal(weights(policy), seen[2])
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"patience": 2, "eval_every": 0}, {"patience": 2, "eval_problems": None}])
+def test_patience_without_evaluations_is_refused(task, options):
+    with pytest.raises(ValueError, match="patience counts evaluations"):
+        grpo.train(rftlab.load_policy("tiny"), task, task.train(4), **{"eval_problems": task.validation(4), "eval_every": 1, **options})
+
+
+def test_a_rate_of_zero_is_no_default(task):
+    policy = rftlab.load_policy("tiny")
+    before = weights(policy)
+    record = grpo.train(policy, task, task.train(4), steps=1, lr=0.0)
+    assert record.config["lr"] == 0.0 and torch.equal(weights(policy), before)
+
+
+def test_a_reward_may_read_the_answers_and_be_below_zero(task):
+    def strict(prompts, completions, answer, **columns):
+        assert len(answer) == len(completions)
+        return [1.0 if text.strip() == right else -0.5 for text, right in zip(completions, answer)]
+
+    class Own:
+        name = "own"
+
+        def reward(self, completion, problem):
+            return strict([problem.prompt], [completion], [problem.answer])[0]
+
+    record = grpo.train(rftlab.load_policy("tiny"), Own(), task.train(4), steps=1, reward_fn=strict, eval_problems=task.test(8))
+    assert -0.5 <= record.final["accuracy_before"]["mean"] <= 1.0 and record.metrics[0]["reward"] >= -0.5
+
+
+def test_the_clip_fraction_is_that_of_the_loss():
+    assert grpo.clip_range(losses.dapo) == {"clip_low": 0.2, "clip_high": 0.28}
+    assert grpo.clip_range(functools.partial(losses.grpo, clip_high=0.5)) == {"clip_low": 0.2, "clip_high": 0.5}
+    assert grpo.clip_range(losses.gspo) == {} == grpo.clip_range(lambda *given, **more: None)
 
 
 def test_bad_input(task):
@@ -284,6 +370,10 @@ def test_bad_input(task):
         grpo.train(policy, task, task.train(4), steps=1, reward_fn=lambda **k: [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="steps must be at least 1"):
         sft.train(policy, task, task.train(4), steps=0)
+    with pytest.raises(ValueError, match="checkpoint_every must be at least 1"):
+        sft.train(policy, task, task.train(4), checkpoint_every=0)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        grpo.train(policy, task, task.train(4), temperature=0.0)
     with pytest.raises(ValueError, match="expected one of answer, solution"):
         sft.train(policy, task, task.train(4), target="essay")
     with pytest.raises(ValueError, match="no text to imitate"):
