@@ -20,8 +20,8 @@ _NAMES = {
     "Estimate": "evaluate",
 }
 _MODULES = {
-    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "compare", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "deploy", "drawing", "evaluate", "experiments", "feedback", "grpo", "habits", "headline", "hub_training", "install", "logprobs", "loop",
-    "lora", "losses", "machine", "models", "monitor", "notebooks", "own_task", "packing", "plots", "pretrain", "records", "reward_mix", "rewards",
+    "advantages", "advice", "bandits", "bench", "bench_turbo", "checks", "compare", "corpus", "corpus_tokens", "data", "data_check", "data_command", "data_size", "data_size_report", "decoder", "deck_claims", "deploy", "drawing", "evaluate", "experiments", "feedback", "grpo", "habits", "headline", "hub_resume", "hub_training", "install", "kernels", "logprobs", "loop",
+    "lora", "losses", "machine", "memory", "models", "monitor", "nf4", "notebooks", "own_task", "packing", "plots", "pretrain", "qlora", "records", "reward_mix", "rewards",
     "rollout", "serving", "serving_guard", "sft", "significance", "size_plots", "speculative", "static_cache", "tasks", "trl_head", "trl_parity", "turbo_curve",
 }
 

@@ -29,7 +29,9 @@ def decoder_for(model):
     linears = _llama_linears(model)
     if linears is None:
         return TransformersDecoder(model)
-    marks = [(w, w.detach(), w._version, w.data_ptr()) for layer in linears for w in (m.weight for m in layer)]
+    layers = [m for block in linears for m in block] + [model.lm_head]
+    tensors = [t for m in layers for t in (m.weight, _bias(m)) if t is not None]
+    marks = [(t, t.detach(), t._version, t.data_ptr()) for t in tensors]
     kept = _MADE.get(model)
     if kept is None or any(a[0] is not b[0] or a[2:] != b[2:] for a, b in zip(kept[0], marks)):
         _MADE[model] = kept = (marks, LlamaDecoder(model, linears))
@@ -52,10 +54,14 @@ def _llama_linears(model):
     return linears if plain and type(model.lm_head) is nn.Linear else None
 
 
+def _bias(layer):
+    return (layer.base if isinstance(layer, LoraLinear) else layer).bias
+
+
 def joined(layers):
     """A function x -> the outputs of several linear layers side by side, by one product on a CPU."""
     weights = [m.weight.detach() for m in layers]
-    biases = [(m.base if isinstance(m, LoraLinear) else m).bias for m in layers]
+    biases = [_bias(m) for m in layers]
     bias = None if biases[0] is None else torch.cat([b.detach() for b in biases])
     if weights[0].device.type != "cpu":  # there a second copy would be too dear
         sizes = [len(w) for w in weights]

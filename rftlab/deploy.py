@@ -24,6 +24,7 @@ def adapters(policy, folder) -> Path:
     """Write the adapters and the tokenizer. Raises ValueError for a policy without adapters."""
     if not (policy.adapters or hasattr(policy.model, "peft_config")):
         raise ValueError("this policy has no adapters: all its weights were trained; write them with merged(policy, folder)")
+    models.refuse_whole(folder)
     policy.save(folder)
     return Path(folder)
 
@@ -31,7 +32,7 @@ def adapters(policy, folder) -> Path:
 def merged(policy, folder) -> Path:
     """Write whole weights, adapters merged into the base model as it was loaded from disk, so that 4-bit training loses nothing here.
 
-    They take their place when all are written: a full disk leaves what was there before.
+    They take their place when all are written: a full disk leaves what was there before. An adapter that was there is removed then.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -40,11 +41,12 @@ def merged(policy, folder) -> Path:
     folder = Path(folder)
     model = policy.model
     if policy.adapters or hasattr(model, "peft_config"):
-        if policy.folder is None:
+        source = policy.base or policy.folder
+        if source is None:
             raise ValueError("this policy does not know where its base model is; load it with load_policy or hub_training.load")
         with tempfile.TemporaryDirectory() as small:
             policy.save(small)
-            base = AutoModelForCausalLM.from_pretrained(policy.folder, dtype="auto")
+            base = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
             model = PeftModel.from_pretrained(base, small).merge_and_unload(safe_merge=True)
     if folder.is_file():
         raise ValueError(f"{folder} is a file; expected the name of a folder")
@@ -54,6 +56,7 @@ def merged(policy, folder) -> Path:
         policy.tokenizer.save_pretrained(scratch)
         for name in os.listdir(scratch):
             os.replace(Path(scratch) / name, folder / name)
+    models.drop_adapter(folder)
     return folder
 
 

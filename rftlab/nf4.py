@@ -11,7 +11,7 @@ OFFSET = 0.9677083  # the outermost quantile, 1 - (1/30 + 1/32) / 2: the quantil
 
 
 def levels() -> torch.Tensor:
-    """The 16 values, from -1 to 1: 8 quantiles below 0, then 0, 7 above it. One of them is 0, so that a 0 stays one."""
+    """The 16 values, from -1 to 1: 7 quantiles below 0, then 0, 8 above it. One of them is 0, so that a 0 stays one."""
     above = torch.special.ndtri(torch.linspace(OFFSET, 0.5, 9, dtype=torch.float64)[:-1])
     below = torch.special.ndtri(torch.linspace(OFFSET, 0.5, 8, dtype=torch.float64)[:-1])
     values = torch.cat([above, -below, torch.zeros(1, dtype=torch.float64)]).sort().values

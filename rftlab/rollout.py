@@ -129,7 +129,7 @@ def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, s
     temperature 0 is greedy. The same seed gives the same completions. At most `max_rows` completions are written at a time.
     stop: two bool tensors (V,); besides the end of the turn, a completion ends where a token of the first is followed by one of
     the second, which it keeps.
-    Raises ValueError for an empty prompt list, a negative temperature, or a prompt that leaves no room in the context.
+    Raises ValueError for an empty prompt list, an empty prompt, a negative temperature, or a prompt that leaves no room in the context.
     """
     if isinstance(prompts, str) or not len(prompts):
         raise ValueError(f"prompts must be a non-empty list of questions, got {prompts!r}")
@@ -138,6 +138,9 @@ def rollout(policy, prompts, group_size=8, max_new_tokens=32, temperature=1.0, s
                          f"got {temperature}, {group_size}, {max_new_tokens}")
     start = time.perf_counter()
     ids, mask = policy.encode(prompts)
+    lengths = mask.sum(1).tolist()
+    if min(lengths) == 0:
+        raise ValueError(f"prompt {lengths.index(0)} has no tokens; expected at least one")
     limit = getattr(policy.model.config, "max_position_embeddings", None)
     if limit and ids.shape[1] + max_new_tokens > limit:
         raise ValueError(f"a prompt of {ids.shape[1]} tokens and {max_new_tokens} new ones exceed this model's context "

@@ -89,6 +89,22 @@ def test_a_changed_weight_is_noticed():
     check(policy, decoder.LlamaDecoder)
 
 
+def test_a_changed_head_or_bias_is_noticed():
+    """In bfloat16 the head is a packed copy of its own; joined biases are copies in any format."""
+    policy = toy_policy(1, tie_word_embeddings=False)
+    policy.model.bfloat16()
+    hidden = torch.randn(1, 16, dtype=torch.bfloat16)
+    with torch.no_grad():
+        before = decoder.decoder_for(policy.model).logits(hidden)
+        policy.model.lm_head.weight.mul_(-1)
+        assert torch.equal(decoder.decoder_for(policy.model).logits(hidden), -before)
+    policy = toy_policy(1, attention_bias=True)
+    check(policy, decoder.LlamaDecoder)
+    with torch.no_grad():
+        policy.model.model.layers[0].self_attn.v_proj.bias.normal_()
+    check(policy, decoder.LlamaDecoder)
+
+
 def test_the_cache_says_when_it_is_full():
     cache = StaticCache(1, 8, torch.float32)
     with pytest.raises(ValueError, match="4 tokens at position 5 do not fit a cache of 8"):

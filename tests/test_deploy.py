@@ -50,6 +50,25 @@ def test_adapters_and_merged_weights_give_the_same_logits(trained):
     assert merged.generate([QUESTION], 16) == policy.generate([QUESTION], 16)
 
 
+def test_an_adapter_from_disk_is_merged_as_the_one_in_memory(trained, tmp_path):
+    from safetensors.torch import load_file
+
+    _, folder = trained
+    loaded = rftlab.load_policy("tiny", lora=folder / "adapters")
+    assert loaded.folder == str(folder / "adapters")
+    ours, theirs = (load_file(f / "model.safetensors") for f in (deploy.merged(loaded, tmp_path / "m"), folder / "merged"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_merged_weights_and_adapters_do_not_share_a_folder(trained, tmp_path):
+    policy, folder = trained
+    deploy.merged(policy, deploy.adapters(policy, tmp_path / "x"))
+    assert not (tmp_path / "x" / "adapter_config.json").exists()
+    torch.testing.assert_close(logits(rftlab.load_policy(tmp_path / "x", dtype="float32").model), logits(policy.model), atol=2e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match="holds a whole model .*save them to another folder"):
+        deploy.adapters(policy, folder / "merged")
+
+
 @pytest.mark.parametrize("kind, most", [("F32", 1e-5), ("F16", 0.02), ("Q8_0", 0.3)])
 def test_gguf_comes_back_through_transformers(trained, kind, most):
     _, folder = trained
@@ -338,7 +357,11 @@ def test_the_official_client_is_answered(trained):
     ({"response_format": {"type": "text"}}, None, None), ({"messages": [{"role": "developer", "content": "hi"}]}, None, None),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0]"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, "messages[0]"),
-    ({"messages": [{"role": "user", "content": "half \ud800"}]}, 400, "messages[0]")])
+    ({"messages": [{"role": "user", "content": "half \ud800"}]}, 400, "messages[0]"),
+    ({"messages": [{"role": ["user"], "content": "x"}]}, 400, "messages[0]"), ({"seed": 10**30}, 400, "seed"), ({"seed": 2**63 - 1}, None, None),
+    ({"frequency_penalty": -1}, 400, "frequency_penalty"), ({"frequency_penalty": -0.5}, None, None), ({"stop": "\ud800"}, 400, "stop"),
+    ({"stop": [".", "half \ud800"]}, 400, "stop"), ({"stop": "\U0001f600"}, None, None), ({"chat_template_kwargs": 3}, 400, "chat_template_kwargs"),
+    ({"generation_config": "{"}, 400, "generation_config"), ({"chat_template_kwargs": None, "generation_config": None}, None, None)])
 def test_wrong_requests_are_named(change, status, parameter):
     found = fault({"model": "m", "messages": [{"role": "user", "content": "hi"}], **change}, "m")
     assert (found or (None, None))[:2] == (status, parameter)

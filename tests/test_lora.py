@@ -178,6 +178,26 @@ def test_dropout_is_the_same_after_resuming(tmp_path):
     assert torch.equal(trained(2, tmp_path / "run.pt"), trained(2))
 
 
+def test_one_name_is_one_target(llama, tmp_path):
+    import json
+
+    spec = LoraSpec(4, 8, "q_proj")
+    assert spec.target_modules == ("q_proj",) and lora.spec_dict(spec)["target_modules"] == ["q_proj"]
+    lora.save(lora.attach(llama, spec), spec, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["q_proj"] and lora.read_spec(tmp_path) == spec
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "target_modules": "q_proj"}))
+    assert lora.read_spec(tmp_path) == spec
+
+
+def test_a_damaged_configuration(tmp_path):
+    for text, words in ('{"peft_type": "LO', "is damaged"), ('{"peft_type": "LORA", "r": 4}', "does not say lora_alpha, target_modules"), (
+            '{"peft_type": "IA3"}', "not a plain LoRA adapter"):
+        (tmp_path / "adapter_config.json").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            lora.read_spec(tmp_path)
+
+
 def test_bad_input(llama, tmp_path):
     with pytest.raises(ValueError, match="dropout is a share"):
         LoraSpec(dropout=1.0)

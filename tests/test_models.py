@@ -15,6 +15,12 @@ def test_import_is_light():
     assert torch_loaded == "False" and float(seconds) < 1
 
 
+def test_submodules_load_on_first_use():
+    code = ("import rftlab; print(all(getattr(rftlab, n).__name__ == f'rftlab.{n}' for n in ('kernels', 'qlora', 'memory', 'nf4', "
+            "'hub_resume')), rftlab.kernels.KernelTask.__name__)")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["True", "KernelTask"]
+
+
 def test_tiny_answers_and_is_reproducible():
     one, two = rftlab.load_policy("tiny"), rftlab.load_policy("tiny")
     assert one.model.dtype == torch.float32 and 5e5 < one.model.num_parameters() < 2e6
@@ -36,11 +42,82 @@ def test_save_and_load_all_weights_and_adapters(tmp_path):
     answer = policy.generate(["What is 12 + 34?"])
     policy.save(tmp_path / "adapter")
     assert rftlab.load_policy("tiny", lora=tmp_path / "adapter").generate(["What is 12 + 34?"]) == answer
-    with pytest.raises(ValueError, match="it holds an adapter: load the base model"):
+    with pytest.raises(ValueError, match="it holds an adapter: load the base model.*or name the folder that rftlab.deploy.merged wrote"):
         rftlab.load_policy(tmp_path / "adapter")
     whole = rftlab.load_policy("tiny")
     whole.save(tmp_path / "whole")
     assert rftlab.load_policy(tmp_path / "whole").generate(["Hi"]) == whole.generate(["Hi"])
+
+
+def with_adapter():
+    policy = rftlab.load_policy("tiny", lora=rftlab.LoraSpec(rank=2, alpha=4))
+    for adapter in policy.adapters.values():
+        adapter.B.data.normal_(std=0.2)
+    policy.after_step()
+    return policy
+
+
+def test_a_folder_holds_one_policy(tmp_path):
+    """An adapter beside whole weights would be applied to them: neither is written so, and what is there is refused."""
+    policy, full = with_adapter(), rftlab.load_policy("tiny")
+    policy.save(tmp_path / "x")
+    full.save(tmp_path / "x")
+    assert not [f.name for f in (tmp_path / "x").iterdir() if f.name.startswith("adapter")]
+    weight = rftlab.load_policy(tmp_path / "x", dtype="float32").model.model.layers[0].mlp.up_proj.weight
+    assert torch.equal(weight, full.model.model.layers[0].mlp.up_proj.weight)
+    with pytest.raises(ValueError, match="x holds a whole model .*save them to another folder"):
+        policy.save(tmp_path / "x")
+    assert not (tmp_path / "x" / "adapter_config.json").exists()
+    policy.save(tmp_path / "adapter")
+    for name in models.ADAPTER_FILES:
+        (tmp_path / "x" / name).write_bytes((tmp_path / "adapter" / name).read_bytes())
+    for load in rftlab.load_policy, models.whole:
+        with pytest.raises(ValueError, match="x holds a whole model and an adapter; expected one of them. Remove adapter_config.json"):
+            load(tmp_path / "x")
+
+
+def test_nothing_is_saved_over_a_file(tmp_path):
+    (tmp_path / "afile").write_text("mine")
+    for policy in rftlab.load_policy("tiny"), with_adapter():
+        with pytest.raises(ValueError, match="afile is a file; expected the name of a folder"):
+            policy.save(tmp_path / "afile")
+    assert (tmp_path / "afile").read_text() == "mine"
+
+
+def test_speculators_travel_used_or_not(tmp_path):
+    from rftlab import speculative
+
+    policy = with_adapter()
+    heads = policy.speculators["turbo"] = speculative.Heads(policy.model.config.hidden_size, 2)
+    policy.save(tmp_path / "a")
+    loaded = rftlab.load_policy("tiny", lora=tmp_path / "a")
+    loaded.save(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    again = rftlab.load_policy("tiny", lora=tmp_path / "b")
+    assert torch.equal(speculative.find(again, "turbo").W, heads.W)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", None], ids=["half", "empty", "gone"])
+def test_damaged_weights(tmp_path, damage):
+    with_adapter().save(tmp_path / "adapter")
+    rftlab.load_policy("tiny").save(tmp_path / "whole")
+    for file in tmp_path / "adapter" / "adapter_model.safetensors", tmp_path / "whole" / "model.safetensors":
+        if damage:
+            file.write_bytes(damage(file.read_bytes()))
+        else:
+            file.unlink()
+    with pytest.raises(ValueError, match="damaged .* again" if damage else "cannot load .*whole"):
+        rftlab.load_policy(tmp_path / "whole")
+    with pytest.raises(ValueError, match="damaged .* again" if damage else "holds no adapter_model.safetensors; expected a folder"):
+        rftlab.load_policy("tiny", lora=tmp_path / "adapter")
+
+
+def test_number_formats():
+    assert rftlab.load_policy("tiny", dtype=torch.bfloat16).model.dtype == torch.bfloat16
+    assert rftlab.load_policy("tiny", dtype="float16").model.dtype == torch.float16
+    for wrong in "fp16", torch.int8:
+        with pytest.raises(ValueError, match=f"dtype={wrong!r}; expected one of float32, bfloat16, float16"):
+            rftlab.load_policy("tiny", dtype=wrong)
 
 
 def test_errors_say_what_to_do(tmp_path):

@@ -204,6 +204,13 @@ def test_packed_weights_multiply_alike_and_are_put_back():
     assert done.returncode == 0, done.stderr
 
 
+def test_an_empty_prompt_is_named():
+    raw = rftlab.load_policy("tiny", raw=True)
+    for prompts, more in ([""], {}), ([""], {"temperature": 1.0}), (["a"] * 9 + [""], {}):
+        with pytest.raises(ValueError, match=f"prompt {len(prompts) - 1} has no tokens; expected at least one"):
+            raw.generate(prompts, **more)
+
+
 def test_bad_input(policy):
     with pytest.raises(ValueError, match="non-empty list"):
         rollout(policy, [])
