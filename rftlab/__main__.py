@@ -19,12 +19,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--model", default="tiny", help="tiny, smollm2, a folder or a hub id")
     train.add_argument("--method", choices=["rft", "sft"], default="rft")
     train.add_argument("--problems", type=int, help="100 where the task makes them; all of a file of your own")
-    train.add_argument("--steps", type=int, default=50)
+    train.add_argument("--steps", type=int, help="50; for tiny-base the 3500 of its recipe")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--lr", type=float)
     train.add_argument("--max-new-tokens", type=int, default=32)
     train.add_argument("--lora-rank", type=int, help="train adapters of this rank; without it all weights train")
-    train.add_argument("--out", default="build/trained", help="folder for the trained policy, record.json beside it")
+    train.add_argument("--out", help="folder for the trained policy, record.json beside it: build/trained; for tiny-base that of `tiny`")
 
     experiment = commands.add_parser("experiment", help="make the records of an experiment that are still missing")
     experiment.add_argument("name", help="a grid in data/experiments (headline, reward-mix, data-size ...), or a .toml file")
@@ -67,22 +67,28 @@ def doctor() -> None:
 
 def train(given) -> None:
     import rftlab
-    from rftlab import deploy
+    from rftlab import deploy, models
 
-    out = Path(given.out)
     if given.task == "tiny-base":
-        rftlab.pretrain.tiny_base(**({} if given.out == "build/trained" else {"out": out}))
+        usual, taken = vars(parser().parse_args(["train", "tiny-base"])), ("out", "seed", "steps")
+        idle = [name for name, value in usual.items() if name not in taken and getattr(given, name) != value]
+        if idle:
+            raise ValueError(f"--{idle[0].replace('_', '-')} does not apply to tiny-base, which takes --out, --seed and --steps; leave it out")
+        rftlab.pretrain.tiny_base(**{name: getattr(given, name) for name in taken if getattr(given, name) is not None})
         return
+    out, steps = Path("build/trained" if given.out is None else given.out), 50 if given.steps is None else given.steps
     own = given.task.endswith((".jsonl", ".json"))
     task = own_task(given) if own else rftlab.load_task(given.task)
     if not own and (given.reward or given.test):
         raise ValueError(f"{given.task} has a reward and held-out problems of its own; --reward and --test go with a .jsonl file")
     out.mkdir(parents=True, exist_ok=True)  # before the minutes that training takes
-    problems = task.train(given.problems if given.problems or own else 100, seed=given.seed)
-    spec = given.lora_rank and rftlab.LoraSpec(rank=given.lora_rank, alpha=2 * given.lora_rank)
+    if given.lora_rank is not None:
+        models.refuse_whole(out)
+    problems = task.train(given.problems if given.problems is not None or own else 100, seed=given.seed)
+    spec = None if given.lora_rank is None else rftlab.LoraSpec(rank=given.lora_rank, alpha=2 * given.lora_rank)
     policy = rftlab.load_policy(given.model, lora=spec, seed=given.seed)
     method = rftlab.grpo if given.method == "rft" else rftlab.sft
-    record = method.train(policy, task, problems, steps=given.steps, seed=given.seed, lr=given.lr, max_new_tokens=given.max_new_tokens,
+    record = method.train(policy, task, problems, steps=steps, seed=given.seed, lr=given.lr, max_new_tokens=given.max_new_tokens,
                           eval_problems=task.test(None if own else 200), eval_every=20, checkpoint=out / "checkpoint.pt")
     policy.save(out)
     record.save(out / "record.json")

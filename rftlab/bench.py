@@ -140,23 +140,36 @@ def _child(maker, pipe):
 def interleaved(makers, runs):
     """[(median seconds, peak bytes)] of each maker's steps: in turns, each in its own process, never two at the same time.
 
-    The first step of each is a warm-up and not counted.
+    The first step of each is a warm-up and not counted. Raises ValueError when a process fails.
     """
-    context, workers = multiprocessing.get_context("spawn"), []
-    for maker in makers:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_child, args=(maker, theirs), daemon=True)
-        process.start()
-        workers.append((process, ours, []))
-        ours.send("warm up")
-        ours.recv()
-    for _ in range(runs):
-        for _, pipe, seen in workers:
-            pipe.send("go")
-            seen.append(pipe.recv())
-    for process, _, _ in workers:
-        process.terminate()
-    return [(statistics.median(s for s, _ in seen), seen[-1][1]) for _, _, seen in workers]
+    context, workers, found = multiprocessing.get_context("spawn"), [], [[] for _ in makers]
+    try:
+        for maker in makers:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_child, args=(maker, theirs), daemon=True)
+            process.start()
+            theirs.close()  # else the pipe would outlive the process, and nobody would notice its death
+            workers.append((process, ours))
+            _one_step(maker, ours)
+        for _ in range(runs):
+            for maker, (_, pipe), seen in zip(makers, workers, found):
+                seen.append(_one_step(maker, pipe))
+    finally:
+        for process, _ in workers:
+            process.terminate()
+    return [(statistics.median(s for s, _ in seen), seen[-1][1]) for seen in found]
+
+
+def _one_step(maker, pipe) -> tuple:
+    """(seconds, peak bytes) of a step of the process at the other end."""
+    try:
+        pipe.send("go")
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        given = getattr(maker, "keywords", {})  # a partial has no name of its own
+        name = getattr(maker, "func", maker).__name__ + (f" ({given['method']})" if "method" in given else "")
+        raise ValueError(f"the process that measures {name} failed, so that there is nothing to compare; what it said stands above: "
+                         "mend that, and start the bench again") from None
 
 
 def bench_step(runs=5):

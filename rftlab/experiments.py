@@ -59,7 +59,7 @@ def run(name, jobs=1, on="here", results=None, **axes) -> int:
     on: "here", or "ray" for the Ray cluster that RAY_ADDRESS names.
     """
     grid = load(name)
-    chosen = grid.select(**axes)
+    chosen = _chosen(grid, axes)
     todo = [p for p in chosen if not grid.path(p, results).is_file()]
     if len(todo) < len(chosen):
         print(f"{grid.name}: {len(chosen) - len(todo)} of {len(chosen)} runs are recorded already", flush=True)
@@ -77,6 +77,15 @@ def run(name, jobs=1, on="here", results=None, **axes) -> int:
         what = "1 run failed; the reason is" if failed == 1 else f"{failed} runs failed; the reasons are"
         print(f"{what} in {grid.path(chosen[0], results).parent / 'failures'}")
     return failed
+
+
+def _chosen(grid, axes) -> list:
+    """The points that these axes leave. ValueError where each value occurs and no run has all of them."""
+    chosen = grid.select(**axes)
+    if not chosen:
+        asked = ", ".join(f"{axis} {values!r}" for axis, values in axes.items() if values)
+        raise ValueError(f"no run of experiment {grid.name} has all of {asked}; name fewer of them, or values that go together")
+    return chosen
 
 
 def summary(record) -> str:
@@ -109,7 +118,7 @@ def check(name, count=4, draw_seed=None, results=None, **axes) -> bool:
     grid = load(name)
     if count < 1:
         raise ValueError(f"a check of {count} runs checks nothing; expected at least 1")
-    recorded = [p for p in grid.select(**(axes if any(axes.values()) else grid.check)) if grid.path(p, results).is_file()]
+    recorded = [p for p in _chosen(grid, axes if any(v is not None and v != [] for v in axes.values()) else grid.check) if grid.path(p, results).is_file()]
     if not recorded:
         raise ValueError(f"{grid.name} has no such record to check; make some with `python -m rftlab experiment {grid.name}`")
     drawn = random.Random(draw_seed).sample(recorded, min(count, len(recorded)))

@@ -23,6 +23,13 @@ from rftlab import machine, models, reward_check
 
 METHODS = ("full", "lora", "qlora")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # all of them: attention alone is worse
+# What a model's generation_config may ask for and `generate` must not do: the answers are the greedy ones, or draws at the temperature.
+PLAIN = {"num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+         "encoder_no_repeat_ngram_size": 0, "min_length": 0, "return_dict_in_generate": False,
+         **dict.fromkeys(("min_new_tokens", "max_time", "stop_strings", "bad_words_ids", "sequence_bias", "suppress_tokens",
+                          "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty",
+                          "guidance_scale", "watermarking_config", "token_healing", "penalty_alpha", "dola_layers", "constraints",
+                          "force_words_ids", "prompt_lookup_num_tokens", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"))}
 PRECISION = {"cpu": {"use_cpu": True, "bf16": False}, "t4": {"fp16": True, "bf16": False}, "h100": {"bf16": True}}
 
 
@@ -52,9 +59,11 @@ class HubPolicy(models.Policy):
     backend: str = "transformers"
 
     def generate(self, prompts, max_new_tokens=32, temperature=0.0, seed=0, batch=64) -> list[str]:
-        """One completion for each prompt; greedy at temperature 0."""
+        """One completion for each prompt; greedy at temperature 0, whatever the model's generation_config says. ValueError for no prompts."""
         import torch
 
+        if isinstance(prompts, str) or not len(prompts):
+            raise ValueError(f"prompts must be a non-empty list of questions, got {prompts!r}")
         texts, training = [], self.model.training
         self.model.eval()
         torch.manual_seed(seed)
@@ -63,7 +72,7 @@ class HubPolicy(models.Policy):
             ids, mask = self.encode(prompts[first:first + batch])
             with torch.no_grad():
                 out = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, use_cache=True,
-                                          pad_token_id=self.pad_id, eos_token_id=sorted(self.end_ids), **how)
+                                          pad_token_id=self.pad_id, eos_token_id=sorted(self.end_ids), **PLAIN, **how)
             texts += self.tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
         self.model.train(training)
         return texts
@@ -173,10 +182,10 @@ def grpo_trainer(policy, reward_funcs, problems, *, steps, seed=0, prompts_per_s
 
         use_plain_head_without_gpu()
 
-        config = GRPOConfig(
-            output_dir=str(output), max_steps=steps, seed=seed, num_generations=group_size, max_completion_length=max_new_tokens,
-            per_device_train_batch_size=prompts_per_step * group_size, temperature=temperature, beta=kl_coef, epsilon=clip_low,
-            epsilon_high=clip_high, loss_type="dapo", **{**_common(policy, lr), **settings})
+        ours = dict(output_dir=str(output), max_steps=steps, seed=seed, num_generations=group_size, max_completion_length=max_new_tokens,
+                    per_device_train_batch_size=prompts_per_step * group_size, temperature=temperature, beta=kl_coef, epsilon=clip_low,
+                    epsilon_high=clip_high, loss_type="dapo")
+        config = GRPOConfig(**{**ours, **_common(policy, lr), **settings})
         several = reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
         looked_at = [one if isinstance(one, (str, Module)) else reward_check.checked(one) for one in several]  # or a model that judges
         return _ready(GRPOTrainer(model=policy.model, reward_funcs=looked_at, args=config, train_dataset=dataset(problems),
@@ -187,6 +196,7 @@ def sft_trainer(policy, problems, *, steps, seed=0, prompts_per_step=8, lr=None,
     """TRL's SFTTrainer on the problems' solutions (answers where there is none); not started yet.
 
     The prompt is not trained on; what the chat template writes after the end of the turn is, unlike in `rftlab.sft`.
+    settings: further fields of SFTConfig, which win.
     """
     with _quiet():
         from trl import SFTConfig, SFTTrainer
@@ -195,14 +205,14 @@ def sft_trainer(policy, problems, *, steps, seed=0, prompts_per_step=8, lr=None,
 
         use_plain_head_without_gpu()
 
-        config = SFTConfig(output_dir=str(output), max_steps=steps, seed=seed, per_device_train_batch_size=prompts_per_step,
-                           **{**_common(policy, lr), **settings})
+        ours = dict(output_dir=str(output), max_steps=steps, seed=seed, per_device_train_batch_size=prompts_per_step)
+        config = SFTConfig(**{**ours, **_common(policy, lr), **settings})
         return _ready(SFTTrainer(model=policy.model, args=config, train_dataset=dataset(problems, completions=True),
                                  processing_class=policy.tokenizer, callbacks=list(callbacks)))
 
 
 def _common(policy, lr) -> dict:
-    return {"learning_rate": lr or (3e-4 if policy.method == "full" else 2e-4), "lr_scheduler_type": "constant", "weight_decay": 0.0,
+    return {"learning_rate": lr if lr is not None else 3e-4 if policy.method == "full" else 2e-4, "lr_scheduler_type": "constant", "weight_decay": 0.0,
             "max_grad_norm": 1.0, "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
             "dataloader_pin_memory": False, "gradient_checkpointing": machine.device() != "cpu", **PRECISION[machine.profile()]}
 

@@ -2,12 +2,12 @@
 
     python -m rftlab.memory_measured [smollm2|tiny]        writes data/results/memory/<model>.json
 """
+import argparse
 import contextlib
 import json
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from rftlab import memory
 
@@ -85,15 +85,19 @@ def compare(model, dtype=None, works=WORKS, ways=WAYS) -> list[dict]:
     return rows
 
 
-def main(model="smollm2") -> Path:
+def main(arguments=None) -> int:
     from rftlab import machine, records
 
+    parser = argparse.ArgumentParser(prog="python -m rftlab.memory_measured", description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", choices=["smollm2", "tiny"], default="smollm2", help="smollm2 where left out")
+    model = parser.parse_args(arguments).model
     path = records.results_folder() / "memory" / f"{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {"model": model, **machine.environment(), "commit": records.commit(), "rows": compare(model, "float32" if model == "tiny" else "bfloat16")}
     path.write_text(json.dumps(found, indent=1) + "\n")
-    return path
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from rftlab import corpus
+from rftlab import corpus, records
 from rftlab.corpus_tokens import batch, train_tokenizer
 from rftlab.habits import HABITS
 from rftlab.tasks import load_task
@@ -121,9 +121,16 @@ def measure(model, tokenizer, task, problems, samples: int = 64) -> dict[str, fl
             "sampled_accuracy": sum(map(sum, solved)) / len(drawn), f"pass@{samples}": sum(map(any, solved)) / len(problems)}
 
 
-def tiny_base(out: str | Path = "data/models/tiny", seed: int = 0, steps: int = Recipe.steps) -> dict:
-    """Pretrain the tiny policy, save it as a transformers folder in `out`, and return the record saved beside it."""
-    recipe = Recipe(seed=seed, steps=steps)
+def tiny_base(out: str | Path | None = None, seed: int = 0, steps: int = Recipe.steps) -> dict:
+    """Pretrain the tiny policy, save it as a transformers folder in `out`, and return the record saved beside it.
+
+    out: by default where `models.tiny_folder` looks, so that it replaces the model that came with the package. Raises ValueError for
+    no steps.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    recipe, out = Recipe(seed=seed, steps=steps), Path(out or records.results_folder().parent / "models" / "tiny")
+    out.mkdir(parents=True, exist_ok=True)  # before the minutes that training takes
     started, cpu_started = time.perf_counter(), time.process_time()
     tokenizer = train_tokenizer(recipe.vocabulary, recipe.positions, seed)
 
@@ -136,7 +143,7 @@ def tiny_base(out: str | Path = "data/models/tiny", seed: int = 0, steps: int = 
     record = {**spent, **describe(model, tokenizer, recipe)}
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (Path(out) / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 
 

@@ -10,11 +10,13 @@ import sys
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 MESSAGE = 'a list of at least one {"role": "system" | "user" | "assistant", "content": text}'
-NUMBERS = {"temperature": (0, 2), "top_p": (0, 1), "frequency_penalty": (-2, 2)}
+# The least and the most; a negative least is excluded: 1 + frequency_penalty becomes transformers' repetition_penalty, which must be above 0.
+NUMBERS = {"temperature": (0, 2), "top_p": (0, 1), "frequency_penalty": (-1, 2)}
+MOST = 2**63 - 1  # what torch takes as a whole number
 WHOLE = {"max_tokens": 1, "max_completion_tokens": 1, "seed": 0}
 # What this server cannot do, and the values that do not ask for it.
 CANNOT = {"n": (1,), "logprobs": (False,), "top_logprobs": (0,), "response_format": ({"type": "text"},), "presence_penalty": (0,), "audio": (),
-          "functions": ([],), "prediction": (), "web_search_options": ()}
+          "functions": ([],), "prediction": (), "web_search_options": (), "chat_template_kwargs": ({},), "generation_config": ()}
 DEFAULT_TOKENS = 1024  # of an answer, where the request does not say, as transformers has it
 HERE = "this server answers POST /v1/chat/completions, GET /v1/models and GET /health"
 
@@ -29,7 +31,7 @@ def fault(body, served) -> tuple[int, str, str] | None:
     if not isinstance(messages, list) or not messages:
         return 400, "messages", f"messages is {messages!r:.60}; expected {MESSAGE}"
     for i, one in enumerate(messages):
-        if not isinstance(one, dict) or one.get("role") not in ROLES or _text(one.get("content")) is None:
+        if not isinstance(one, dict) or one.get("role") not in [*ROLES] or _text(one.get("content")) is None:  # a role may be a list, too
             return 400, f"messages[{i}]", f"messages[{i}] is {one!r:.80}; expected {MESSAGE}"
     return _settings(body)
 
@@ -37,17 +39,17 @@ def fault(body, served) -> tuple[int, str, str] | None:
 def _settings(body) -> tuple[int, str, str] | None:
     for name, (low, high) in NUMBERS.items():
         value = body.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high):
-            return 400, name, f"{name} is {value!r:.40}; expected a number from {low} to {high}"
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value == low < 0):
+            return 400, name, f"{name} is {value!r:.40}; expected a number {'above' if low < 0 else 'from'} {low} to {high}"
     for name, low in WHOLE.items():
         value = body.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
-            return 400, name, f"{name} is {value!r:.40}; expected a whole number of at least {low}"
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST):
+            return 400, name, f"{name} is {value!r:.40}; expected a whole number of at least {low} and below 2**63"
     if body.get("stream") not in (None, True, False):
         return 400, "stream", f"stream is {body['stream']!r:.40}; expected true or false"
     stop = body.get("stop") or []
-    if not isinstance(stop, (str, list)) or not all(isinstance(one, str) and one for one in stop):
-        return 400, "stop", f"stop is {stop!r:.60}; expected a string, or a list of strings"
+    if not isinstance(stop, (str, list)) or not all(isinstance(one, str) and _text(one) for one in stop):
+        return 400, "stop", f"stop is {stop!r:.60}; expected a string, or a list of strings, of whole characters"
     for name, nothing in CANNOT.items():
         if body.get(name) is not None and body[name] not in nothing:
             return 400, name, f"{name} is {body[name]!r:.60}, which this server cannot do; leave it out"
@@ -93,6 +95,7 @@ class Doorman:
         body["messages"] = [{**one, "role": ROLES[one["role"]], "content": _text(one["content"])} for one in body["messages"]]
         asked = body.pop("max_completion_tokens", None) or body.get("max_tokens")
         body["max_tokens"] = asked or DEFAULT_TOKENS
+        body.pop("chat_template_kwargs", None)  # null or empty by now, and transformers fails at null
         if self.tokenizer is None:
             return None
         try:

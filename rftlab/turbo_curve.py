@@ -6,11 +6,11 @@ The prediction knows nothing of the speculative run but its acceptance rate: tok
 pass over 1 and over k + 1 tokens measured apart, the drafts' cost measured apart. Where it is off by more than a sixth, an
 assumption is wrong: guesses are not alike, or rows that finish early leave the batch half empty.
 """
+import argparse
 import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 BATCHES, WIDTHS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 3, 5, 7, 9)
 H100 = {"bandwidth": 3.35e12, "flops": 990e12}  # NVIDIA's data sheet, SXM, dense bfloat16: nobody reaches them
@@ -116,14 +116,18 @@ def draw(axis, record) -> None:
     axis.legend(fontsize=8)
 
 
-def main(model="smollm2") -> Path:
-    from rftlab import records
+def main(arguments=None) -> int:
+    from rftlab import bench_turbo, records
 
+    parser = argparse.ArgumentParser(prog="python -m rftlab.turbo_curve", description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", choices=[*bench_turbo.RECIPES], default="smollm2", help="smollm2 where left out")
+    model = parser.parse_args(arguments).model
     path = records.results_folder() / "turbo" / f"curve-{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(curve(model), indent=1) + "\n")
-    return path
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -5,11 +5,11 @@
 The rollout of a GRPO step with the adapter and heads of rftlab/bench_turbo.py: 4 and 8 prompts, 8 sampled completions each. In turns:
 rollout.rollout, which training uses; decoding without drafts; with drafts always; with drafts once at most `rows` rows are left.
 """
+import argparse
 import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 GROUP, LATE = 8, (1, 4, 8, 16)
 
@@ -54,9 +54,12 @@ def compare(policy, heads, prompts, k=4, new_tokens=128, runs=3) -> list[dict]:
     return rows
 
 
-def main(model="smollm2") -> Path:
+def main(arguments=None) -> int:
     from rftlab import bench_turbo, machine, records, speculative
 
+    parser = argparse.ArgumentParser(prog="python -m rftlab.turbo_rollout", description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", choices=[*bench_turbo.RECIPES], default="smollm2", help="smollm2 where left out")
+    model = parser.parse_args(arguments).model
     folder = bench_turbo.prepared(model)
     policy = bench_turbo.writer(model, lora=folder)
     new_tokens = bench_turbo.SHORT.get(model, (128,))[0]
@@ -65,8 +68,9 @@ def main(model="smollm2") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"model": model, "dtype": str(policy.model.dtype), **machine.environment(), "commit": records.commit(),
                                 "rows": found}, indent=1) + "\n")
-    return path
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    sys.exit(main())

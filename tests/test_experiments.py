@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from grid_runs import RUNS, begun, failures, saved, wait_for, write_grid
 
-from rftlab import experiments, grids, records
+from rftlab import experiments, grids, processes, records
 from rftlab.__main__ import main
 from rftlab.records import RunRecord
 
@@ -65,11 +65,22 @@ def test_later_settings_override_earlier_ones(grid, arm, size, seed, expected):
 
 def test_select_keeps_the_given_values(grid):
     assert [(p["arm"], p["size"]) for p in grid.select(arm=["rft"], seed=[1])] == [("rft", 10), ("rft", 100)]
-    assert grid.select() == grid.select(arm=None) == grid.points
+    assert grid.select() == grid.select(arm=None) == grid.select(arm=[]) == grid.points
+    assert grid.select(arm="rft", seed=0) == grid.select(arm=("rft",), seed={0}) == grid.select(arm=["rft"], seed=[0])
+    assert len(grid.select(seed=0)) == 4 and len(grid.points) == 9
+
+
+def test_one_value_counts_as_a_list_of_one(tmp_path):
+    one = GRID.replace('["few-shot"]', '"few-shot"').replace("seed = [7]", "seed = 7")
+    (path := tmp_path / "some.toml").write_text('check = {arm = "base", seed = 1}\n' + one)
+    grid = grids.load(path)
+    assert grid.points[-1] == {"seed": 7, "size": 1, "arm": "few-shot"}
+    assert [p["size"] for p in grid.select(**grid.check)] == [10, 100]
 
 
 @pytest.mark.parametrize("axes, message", [
     ({"arm": ["rft", "magic"]}, "no arm 'magic' in experiment some; there is base, few-shot, rft"),
+    ({"arm": "magic"}, "no arm 'magic' in experiment some; there is base"), ({"seed": 3}, "no seed 3 in experiment some; there is 0, 1, 7"),
     ({"size": [50]}, "no size 50 in experiment some; there is 1, 10, 100"),
     ({"model": ["tiny"]}, "no model 'tiny' in experiment some; there is no such axis"),
 ])
@@ -84,8 +95,8 @@ def test_an_unknown_value_is_named_with_the_known_ones(grid, axes, message):
     ('file = "{arm}-n{size}-seed{seed}"', "", "KeyError 'file'"),
     ("{size}-seed", "{sizes}-seed", "KeyError 'sizes'"),
     ("seed = [7]", "", "KeyError 'seed'"),
-    ('["base", "rft"]', '"base"', "arm = 'base', not a list"),
-    ("seed = [7]", "seed = 7", "seed = 7, not a list"),
+    ("seed = [7]", "seed = {a = 7}", "seed = {'a': 7}, not a value or a list of values"),
+    ("run =", "check = {seed = {a = 1}}\nrun =", "TypeError"), ("run =", "check = [1]\nrun =", "TypeError"),
     ("where = {seed = 1}", "", "KeyError 'where'"),
     ("where = {seed = 1}", "where = {sed = 1}", r"settings where {'sed': 1} are for no point"),
     ("where = {seed = 1}", "where = {seed = 8}", r"settings where {'seed': 8} are for no point"),
@@ -249,6 +260,17 @@ def test_bad_choices_of_a_place_to_run(tmp_path):
     assert begun(tmp_path) == []
 
 
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_process_at_all_is_refused(tmp_path, jobs):
+    grid = grids.load(write_grid(tmp_path))
+    for todo in (grid.points, []):
+        with pytest.raises(ValueError, match=f"jobs must be at least 1, got {jobs}"):
+            list(processes.results(grid, todo, jobs, tmp_path))
+    with pytest.raises(ValueError, match=f"jobs must be at least 1, got {jobs}"):
+        experiments.run(tmp_path / "small.toml", jobs=jobs, results=tmp_path)
+    assert begun(tmp_path) == []
+
+
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("n", [2, 3, 10, 30])
@@ -358,6 +380,13 @@ def test_the_command_runs_and_checks(tmp_path, monkeypatch, capsys):
     write_grid(tmp_path, {"arm": ["ok", "bad"]}, accuracy=0.9)
     assert main(["experiment", path, "--check", "2"]) == 1
     assert capsys.readouterr().out.count("outside") == 2
+
+
+def test_values_that_no_run_has_together_are_refused(tmp_path):
+    (tmp_path / "some.toml").write_text(GRID.replace('"grid_runs"', '"rftlab.data_size"'))
+    for call in (experiments.run, experiments.check):
+        with pytest.raises(ValueError, match=r"no run of experiment some has all of arm \['few-shot'\], size \[10\]"):
+            call(tmp_path / "some.toml", results=tmp_path, arm=["few-shot"], size=[10], seed=None)
 
 
 @pytest.mark.parametrize("arguments, message", [

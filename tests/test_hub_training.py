@@ -143,6 +143,30 @@ def test_greedy_answers_are_those_of_our_own_rollout(task):
     assert hub_training.load("tiny", "full").generate(prompts, 24) == rftlab.load_policy("tiny").generate(prompts, 24)
 
 
+def test_what_the_models_generation_config_asks_for_changes_no_answer(task):
+    prompts, policy = [p.prompt for p in task.test(6)], hub_training.load("tiny", "full")
+    greedy, drawn = policy.generate(prompts, 12), policy.generate(prompts, 12, temperature=0.7)
+    policy.model.generation_config.update(
+        repetition_penalty=1.3, no_repeat_ngram_size=2, num_beams=2, num_return_sequences=2, min_new_tokens=12, min_p=0.5, typical_p=0.5,
+        suppress_tokens=[policy.tokenizer("1")["input_ids"][-1]], sequence_bias={(5,): 9.0}, stop_strings=["1"], guidance_scale=2.0)
+    assert policy.generate(prompts, 12) == greedy and policy.generate(prompts, 12, temperature=0.7) == drawn
+
+
+@pytest.mark.parametrize("prompts", ["What is 1 + 1?", []])
+def test_what_is_no_list_of_prompts_is_refused(prompts):
+    with pytest.raises(ValueError, match="prompts must be a non-empty list of questions"):
+        hub_training.HubPolicy("tiny", None, None).generate(prompts)
+
+
+def test_settings_of_ones_own_win(task, tmp_path):
+    policy, problems = hub_training.load("tiny", "lora", rank=4), task.train(4)
+    args = hub_training.grpo_trainer(policy, rewards.verifier(task), problems, steps=1, output=tmp_path, loss_type="grpo",
+                                     per_device_train_batch_size=8, learning_rate=0.5).args
+    assert (args.loss_type, args.per_device_train_batch_size, args.learning_rate) == ("grpo", 8, 0.5)
+    args = hub_training.sft_trainer(policy, problems, steps=1, output=tmp_path, per_device_train_batch_size=2, seed=5).args
+    assert (args.per_device_train_batch_size, args.seed) == (2, 5)
+
+
 def test_what_cannot_be_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="method='dora'; expected one of full, lora, qlora"):
         hub_training.load("tiny", "dora")

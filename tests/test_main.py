@@ -1,8 +1,10 @@
 """The command line: every command says what it does, and bad input ends in one clear line, not in a traceback."""
+import importlib
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -21,6 +23,8 @@ def test_doctor_measures(capsys):
     (["train", "chess"], "unknown task 'chess'"),
     (["train", "arithmetic", "--model", "./nowhere"], "not a folder"),
     (["train", "arithmetic", "--steps", "0"], "steps must be at least 1"),
+    (["train", "tiny-base", "--steps", "0"], "steps must be at least 1"),
+    (["train", "tiny-base", "--lora-rank", "4"], "--lora-rank does not apply to tiny-base"),
     (["train", "arithmetic", "--problems", "99999"], "different train problems"),
     (["experiment", "headline", "--arms", "magic"], "no arm 'magic'"),
     (["train", "mine.jsonl"], "mine.jsonl needs a reward: --reward file.py:function"),
@@ -33,6 +37,36 @@ def test_bad_input_is_one_clear_line(arguments, message, capsys, tmp_path, monke
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_tiny_base_is_made_as_the_command_says(tmp_path, monkeypatch):
+    from rftlab import pretrain, records
+
+    class Begun(Exception):
+        """Raised in place of the minutes of training, with the recipe."""
+
+    def begin(recipe, *more):
+        raise Begun(recipe)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrain, "train_tokenizer", lambda *given: None)
+    monkeypatch.setattr(pretrain, "pretrain", begin)
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path / "package" / "results")
+    own = tmp_path / "package" / "models" / "tiny"
+    for arguments, folder, seed, steps in ([], own, 0, 3500), (["--out", "build/trained", "--seed", "3", "--steps", "7"], tmp_path / "build" / "trained", 3, 7):
+        with pytest.raises(Begun) as begun:
+            main(["train", "tiny-base", *arguments])
+        recipe, = begun.value.args
+        assert (recipe.seed, recipe.steps) == (seed, steps) and folder.is_dir() and (folder == own) == own.is_dir()
+        own.rmdir() if folder == own else None
+
+
+@pytest.mark.parametrize("name", ["turbo_curve", "turbo_rollout", "memory_measured"])
+def test_the_measuring_commands_say_what_they_take(name, capsys):
+    for arguments, code, said in (["--help"], 0, "smollm2,tiny"), (["chess"], 2, "invalid choice: 'chess'"):
+        with pytest.raises(SystemExit) as end:
+            importlib.import_module(f"rftlab.{name}").main(arguments)
+        assert end.value.code == code and said in "".join(capsys.readouterr())
 
 
 def test_train_leaves_a_policy_and_a_record(tmp_path):
@@ -76,6 +110,19 @@ def test_bench_rows_and_table():
 def test_the_bench_interleaves_and_isolates():
     (fast, small), (slow, large) = bench.interleaved([sleep_short, sleep_long], runs=3)
     assert 0.01 <= fast < slow and large > small + 100e6
+
+
+@pytest.mark.parametrize("steps, name", [(0, "fails_at"), (1, r"fails_at \(turbo\)")])
+def test_a_process_of_the_bench_that_fails_is_named(steps, name):
+    with pytest.raises(ValueError, match=f"the process that measures {name} failed"):
+        bench.interleaved([partial(fails_at, steps, **({"method": "turbo"} if steps else {}))], runs=2)
+
+
+def fails_at(steps, gate, method=None):
+    for _ in range(steps):
+        gate.begin()
+        gate.end()
+    raise RuntimeError("this traceback is the test's own")
 
 
 def sleep_short(gate):

@@ -42,6 +42,14 @@ def test_heads_learn_and_only_heads(policy, train_prompts, chained):
     assert policy.speculators["turbo"] is heads and not any(p.requires_grad for p in heads.parameters())
 
 
+@pytest.mark.parametrize("new, kept", [(1, set()), (2, {"tokens_per_pass"})])
+def test_short_answers_do_not_cost_the_training(policy, train_prompts, tmp_path, new, kept):
+    """Of one token there is nothing to guess; of two, the last is the rule's own and no guess is tested."""
+    _, record = speculative.train_heads(policy, train_prompts, k=2, steps=2, eval_prompts=train_prompts[:2], max_new_tokens=new)
+    assert set(record.final) == kept
+    record.save(tmp_path / "record.json")
+
+
 def test_the_heads_loss_by_hand():
     """Two tokens after the first, both guessed by heads of zeros as the model's own head guesses: from the same state."""
     toy = toy_policy(2)

@@ -30,13 +30,14 @@ def train_heads(policy, prompts, texts=None, *, joint=False, heads=None, k=4, ch
 
     texts: one for each prompt; by default the policy's own answers of up to max_new_tokens tokens, `samples` of each prompt
     (greedy at temperature 0). joint=True trains the adapters too: their loss on the texts plus head_weight times the heads'.
-    heads: go on with these. record.final["tokens_per_pass"] is measured by decoding eval_prompts, where given.
+    heads: go on with these. record.final["tokens_per_pass"] and ["acceptance_rate"] are measured by decoding eval_prompts, where given
+    and where their answers are long enough for it.
     checkpoint, on_step and Ctrl-C work as in `rftlab.grpo.train`. Raises ValueError for no prompts, numbers that do not fit, or
     joint=True without adapters.
     """
     if joint and not policy.adapters:
         raise ValueError("joint training needs adapters; load the policy with lora=LoraSpec(...), or pass joint=False")
-    lr = lr or (4e-4 if joint else 1e-3)
+    lr = lr if lr is not None else 4e-4 if joint else 1e-3
     arguments = {"joint": joint, "k": k, "chained": chained, "steps": steps, "seed": seed, "rows_per_step": rows_per_step,
                  "max_new_tokens": max_new_tokens, "samples": samples, "temperature": temperature, "lr": lr, "head_weight": head_weight}
     data = examples(policy, prompts, texts, max_new_tokens, samples, temperature, seed)
@@ -116,7 +117,8 @@ def heads_loss(policy, heads, hidden, ids, mask):
     shares = DECAY ** torch.arange(heads.most, device=ids.device) / scored.sum(0).clamp(min=1)
     right = (logits.argmax(-1) == targets) & keep
     several = keep.any(1)
-    metrics = {"tokens_per_pass": 1 + float(right[several].long().cumprod(1).sum(1).float().mean())}
+    passes = right[several].long().cumprod(1).sum(1).float()
+    metrics = {"tokens_per_pass": 1 + float(passes.mean())} if len(passes) else {}  # a text of one token leaves nothing to guess
     metrics |= {f"head_{j + 1}": float(right[:, j].sum() / keep[:, j].sum().clamp(min=1)) for j in range(heads.most)}
     return (loss * shares.expand(len(scored), -1)[scored]).sum(), metrics
 
@@ -186,12 +188,14 @@ def _run(policy, parameters, after_step, loss_of, data, arguments, *, lr, steps,
 
 
 def _measured(policy, speculator, record, prompts, max_new_tokens):
-    """The record with what decoding new prompts gives."""
+    """The record with what decoding new prompts gives; what their answers are too short for is left out."""
     if prompts:
         out = decode(policy, list(prompts), speculator, max_new_tokens)
         each = [(len(tokens) - 1) / passes for tokens, passes in zip(out.tokens, out.row_passes) if passes]
-        record.final["tokens_per_pass"] = evaluate.bootstrap(each, bounds=(1.0, speculator.k + 1.0)).to_dict()
-        record.final["acceptance_rate"] = {"mean": out.acceptance_rate, "low": out.acceptance_rate, "high": out.acceptance_rate, "n": out.tested}
+        if each:  # answers of one token need no pass after the prompt's
+            record.final["tokens_per_pass"] = evaluate.bootstrap(each, bounds=(1.0, speculator.k + 1.0)).to_dict()
+        if out.tested:
+            record.final["acceptance_rate"] = {"mean": out.acceptance_rate, "low": out.acceptance_rate, "high": out.acceptance_rate, "n": out.tested}
     return record
 
 
