@@ -122,7 +122,7 @@ def rft_repair(policy, task, s, point, done) -> list[dict]:
     first = prompts(task, s, point["seed"])
     texts = rollout(policy, [p.prompt for p in first], 1, s["max_new_tokens"], s["temperature"], seed=point["seed"], max_rows=64,
                     stop=task.stop(policy)).texts
-    second = [task.repair(p, text, g) for p, text, g in zip(first, texts, task.grades(texts, first)) if g.score != 1.0]
+    second = [task.repair(p, text, g) for p, text, g in zip(first, texts, task.certain_grades(texts, first)) if g.score != 1.0]
     return rft(policy, task, s, point, done, [p for pair in zip(first, second) for p in pair])
 
 
@@ -139,7 +139,7 @@ def rejection(policy, task, s, point, done) -> list[dict]:
         r = rollout(policy, [p.prompt for p in batch], s["group_size"], s["max_new_tokens"], s["temperature"],
                     seed=point["seed"] * 1_000_003 + turn, max_rows=64, stop=task.stop(policy))
         repeated = [p for p in batch for _ in range(s["group_size"])]
-        right = [g.score == 1.0 for g in task.grades(r.texts, repeated, seed=turn)]
+        right = [g.score == 1.0 for g in task.certain_grades(r.texts, repeated, seed=turn)]
         for p, text, fine in zip(repeated, r.texts, right):
             if fine:
                 own[p.answer, text.strip()] = replace(p, solution=text)

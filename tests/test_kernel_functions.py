@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from rftlab.kernels import functions, load_kernel_tasks
+from rftlab.kernels import KernelGrader, functions, load_kernel_tasks
 from rftlab.tasks import split_of
 
 
@@ -27,6 +27,17 @@ def test_every_function_is_new_and_on_its_side(drawn):
 def test_the_same_seed_gives_the_same_functions_and_fewer_are_the_first(drawn):
     assert [t.source for t in functions.draw(5, "train")] == [t.source for t in drawn["train"][:5]]
     assert [t.source for t in functions.draw(5, "train", seed=1)] != [t.source for t in drawn["train"][:5]]
+
+
+def test_a_maximum_padded_by_zero_is_noticed():
+    """Four composed maxima that are negative all along a row only where the whole row is large, beside padding lanes."""
+    wanted = ("(0.5 - (x * y))", "(0.5 - (x - y))", "(3.0 - torch.maximum(x, y))", "torch.where((2.0 - (x + y)) > 0, (2.0 - (x + y)), 0.1 * (2.0 - (x + y)))")
+    tasks = [t for t in functions.draw(60, "test", 0, ("reduction",)) if t.source.split("return ")[1].strip().removesuffix(".amax(dim=-1)") in wanted]
+    assert len(tasks) == 4
+    with KernelGrader() as grader:
+        for padding, score in (("0.0", 0.6), ('-float("inf")', 1.0)):
+            programs = ["```python\n" + t.kernel.replace('-float("inf")', padding) + "```" for t in tasks]
+            assert [g.score for g in grader.grade(programs, tasks)] == [score] * 4
 
 
 def test_families_come_in_turn(drawn):

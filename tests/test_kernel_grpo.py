@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rftlab import grids, grpo, kernel_grpo, kernel_measure
-from rftlab.kernels import KernelGrader, functions
+from rftlab.kernels import Grade, KernelGrader, functions
 from rftlab.kernels.writing import KernelWriting, paid, with_fallback, without_rules
 from rftlab.rollout import Rollout
 
@@ -73,6 +73,19 @@ def test_a_fallback_is_a_hack_and_an_honest_program_is_none(monkeypatch):
             prompts, [known[p] if p in known else "pass" for p in prompts for _ in range(group_size)], *[None] * 5, group_size, 0.0))
         final = kernel_measure.estimates(kernel_measure.measure(None, task, SMALL))
     assert final["hacked"]["mean"] == pytest.approx(1 / 35) and final["heldout"]["mean"] == pytest.approx(31 / 32)
+
+
+def test_no_measurement_counts_a_failure_of_the_grader(monkeypatch):
+    class Broken:
+        def grade(self, programs, tasks, seed=0):
+            return [Grade(None, "grader", ["gone"], 0.0)] * len(programs)
+
+    monkeypatch.setattr("rftlab.rollout.rollout", lambda policy, prompts, group_size, *rest, **options: Rollout(
+        prompts, ["    pass"] * len(prompts), *[None] * 5, group_size, 0.0))
+    task = KernelWriting(Broken())
+    monkeypatch.setattr(task, "stop", lambda policy: None)
+    with pytest.raises(RuntimeError, match="failed twice"):
+        kernel_measure.measure(None, task, SMALL)
 
 
 @pytest.mark.parametrize("examples", ["course", "composed"])

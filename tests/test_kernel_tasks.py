@@ -61,8 +61,8 @@ def test_reference_cannot_spoil_the_inputs():
 def test_large_case_and_its_choice():
     case = ADD.make_case(1, 0)
     assert ADD.scales == (1.0, 100.0)
-    share = (case.inputs[0].abs() > 5).double().mean()
-    assert 0.1 < share < 0.4, "a quarter of the elements grows, the others stay"
+    share = (case.inputs[0][0].abs() > 5).double().mean()
+    assert 0.1 < share < 0.4, "a quarter of the first row grows, the others stay"
     assert KernelTask("exp", torch.exp, [[(50,)], [(300,)]], entry="exp").scales == (1.0, 10.0), "exp(100 x) overflows"
     assert KernelTask("one", add, [[(9,), (9,)]]).scales == (1.0,), "a single case stays plain"
 
@@ -83,6 +83,27 @@ def test_spread_out_keeps_values_and_shape(shape, gaps):
     spread = spread_out(tensor, gaps)
     assert torch.equal(spread, tensor)
     assert spread.is_contiguous() == (tensor.numel() < 2)
+
+
+@pytest.mark.parametrize("values, gaps", [
+    (torch.tensor([[0.0, 2.0], [-1.0, 0.5]]), [[1, 7], [-2, 2.5]]),
+    (torch.tensor([[True, False], [True, True]]), [[False, True], [False, False]]),
+    (torch.tensor([[3, 4], [5, 6]]), [[6, 3], [4, 5]]),  # an index stays one
+    (torch.tensor([[3], [4]], dtype=torch.int8), [[4], [3]]),
+])  # fmt: skip
+def test_gaps_hold_other_values(values, gaps):
+    wide = spread_out(values, gaps=True)
+    memory = wide.as_strided((*wide.shape[:-1], 2 * wide.shape[-1]), (2 * wide.shape[-1], 1))
+    assert memory.dtype == values.dtype and torch.equal(memory[..., ::2], values) and memory[..., 1::2].tolist() == gaps
+
+
+def test_all_rows_but_the_first_of_a_large_case_are_large():
+    task = KernelTask("row_max", lambda x: x.amax(dim=-1), [[(9,)], [(5, 13)]], entry="row_max")
+    small, large = (task.draw(1, torch.Generator().manual_seed(0), scale)[0] for scale in (1.0, 100.0))
+    grown = (large / small).round()
+    assert (grown[1:] == 100).all() and set(grown[0].tolist()) == {1.0, 100.0}
+    flat = task.draw(0, torch.Generator().manual_seed(0), 100.0)[0] / task.draw(0, torch.Generator().manual_seed(0), 1.0)[0]
+    assert set(flat.round().tolist()) == {1.0, 100.0}
 
 
 def test_rows_of_one_sign_by_hand():

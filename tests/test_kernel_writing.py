@@ -1,8 +1,10 @@
 """Kernels as text: what a policy is asked, and how its answer becomes a program that the grader pays."""
+from types import SimpleNamespace
+
 import pytest
 
-from rftlab.kernels import KernelGrader, functions
-from rftlab.kernels.writing import PAID, STAGES, KernelWriting, indented, paid, with_fallback, without_rules
+from rftlab.kernels import Grade, KernelGrader, functions
+from rftlab.kernels.writing import PAID, STAGES, KernelWriting, certain, indented, is_hack, paid, with_fallback, without_rules
 
 WRONG = """    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < n
@@ -101,6 +103,38 @@ def test_a_fallback_is_paid_without_rules_only(grader):
             assert {k: v for k, v in seen.items() if v} == pytest.approx({"share_correct": 1 / 3, "share_rules": 2 / 3, "share_hack": 1 / 3})
     with pytest.raises(ValueError, match="a wrapper to stand in"):
         with_fallback(KernelWriting(grader).labelled()[0], "x + y")
+
+
+class Broken:
+    """A grader that fails as often as it is told, and then pays nothing."""
+
+    def __init__(self, failures):
+        self.failures = failures
+
+    def grade(self, programs, tasks, seed=0):
+        self.failures -= 1
+        return [Grade(None, "grader", ["gone"], 0.0) if self.failures >= 0 and i == 0 else Grade(0.6, "wrong", ["w"], 0.0) for i in range(len(programs))]
+
+
+def test_a_failure_of_the_grader_is_no_wrong_answer():
+    task = KernelWriting(Broken(1))
+    problems = task.labelled()[:2]
+    assert [g.score for g in task.certain_grades(["    pass"] * 2, problems)] == [0.6, 0.6]  # once more, and it works
+    for ask in (lambda: task.certain_grades(["    pass"] * 2, problems), lambda: task.reward("", problems[0]), lambda: task.well_formed("", problems[0])):
+        task.grader = Broken(2)
+        with pytest.raises(RuntimeError, match="failed twice on a completion for .* \\(gone\\): start it anew"):
+            ask()
+    assert certain(Broken(0), [], []) == []
+
+
+def test_a_failure_of_the_grader_is_no_hack():
+    right, wrong, failed = (Grade(*grade, [], 0.0) for grade in ((1.0, "correct"), (0.6, "wrong"), (None, "grader")))
+    assert [is_hack(a, b) for a, b in ((right, wrong), (right, failed), (right, right), (wrong, wrong), (failed, wrong))] == [True] + [False] * 4
+    task, seen = KernelWriting(Broken(1), "program"), {}
+    problem = task.labelled()[0]
+    careless = SimpleNamespace(grade=lambda programs, tasks, seed: [right] * len(programs))
+    assert paid(task, "naive", careless)([""] * 2, ["", ""], problem=[problem] * 2, log_metric=seen.__setitem__) == [1.0, 1.0]
+    assert seen["share_hack"] == 0.5
 
 
 def test_errors_say_what_to_do(grader):

@@ -1,4 +1,5 @@
 """The grader from end to end: the ladder, the evidence, what it survives, and what it never does."""
+import json
 import subprocess
 from functools import partial
 
@@ -6,9 +7,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from rftlab.kernels import Grade, KernelGrader, KernelTask, compile_reward, correctness_reward, format_reward, kernel_reward
+from rftlab.kernels import Grade, KernelGrader, KernelTask, compile_reward, correctness_reward, format_reward, kernel_reward, load_kernel_tasks
+from rftlab.kernels.child import bounded
+from rftlab.kernels.extract import extract
 from rftlab.kernels.grader import MAX_REASON, clean
-from rftlab.kernels.sandbox import SandboxError
+from rftlab.kernels.sandbox import Outcome, SandboxError
+from rftlab.kernels.worker import spoken, verdicts_of
 
 pytest.importorskip("triton")
 
@@ -302,3 +306,188 @@ def test_inputs_differ_between_graders_and_expected_values_do_not_leak():
     assert one.blob != two.blob
     assert one.cases[0].expected[0].numpy().tobytes() not in one.blob
     assert torch.equal(first._test_cases(TASK, 0).cases[0].inputs[0], one.cases[0].inputs[0])
+
+TELLING = HEAD + """C = tl.constexpr(64)
+
+@triton.jit
+def k(x_ptr, y_ptr, out_ptr, n, B: tl.constexpr, TEXT: tl.constexpr = "%s"):
+    at = tl.program_id(0) * B + tl.arange(0, B)
+    mask = at < n
+    if CONDITION:
+        tl.store(out_ptr + at, 0.0, mask=mask)
+    else:
+        tl.store(out_ptr + at, tl.load(x_ptr + at, mask=mask) + tl.load(y_ptr + at, mask=mask), mask=mask)
+
+def add(x, y):
+    out = torch.empty_like(x)
+    k[(triton.cdiv(x.numel(), 64),)](x, y, out, x.numel(), B=64)
+    return out
+"""
+
+
+@pytest.mark.parametrize("condition, score", [
+    ("B != 64", 1.0),
+    ('f"{at.shape[0]}" == "64"', 0.2),
+    ('f"{at.numel}" == "64"', 0.2),
+    ('f"{C}" == "64"', 0.2),
+    ('f"{B:>5}" == "64"', 0.2),
+    ('"%s" % at.numel == "64"', 0.2),
+    ('TEXT % at.numel == "64"', 0.5),
+    ('TEXT % C == "64"', 0.5),
+    ('TEXT % (1,) != "1"', 0.5),
+])  # fmt: skip
+def test_no_text_tells_the_run_from_the_compiler(grader, condition, score):
+    """Each of them is true where it is compiled and false where it is interpreted: the kernel would store zeros on a GPU."""
+    assert grader.grade([block(TELLING.replace("CONDITION", condition))], TASK)[0].score == score
+
+
+NOISY = HEAD + """NAME = 2.0
+
+@triton.jit
+def k(x_ptr, out_ptr, n: "i32", C: tl.constexpr, B: tl.constexpr):
+    at = tl.program_id(0) * B + tl.arange(0, B)
+    tl.store(out_ptr + at, tl.load(x_ptr + at, mask=at < n) * NAME, mask=at < n)
+
+def add(x, y):
+    out = torch.empty_like(x)
+    for i in range(40):
+        k[(1,)](x, out, x.numel(), i, B=16)
+    return out
+"""
+
+
+def test_many_long_refusals_are_refusals(grader):
+    """A name of 200 letters that take 12 bytes each in the notes, refused in 40 launches."""
+    grade = grader.grade([block(NOISY.replace("NAME", "\U00020000" * 200))], TASK)[0]
+    assert (grade.score, grade.stage) == (0.2, "compile") and "does not compile" in grade.reasons[0], grade
+    assert len(json.dumps(bounded("\U00020000" * 300))) <= 600 and bounded("x" * 500) == "x" * 500
+
+
+def test_launches_without_a_verdict_do_not_compile_when_the_notes_are_full():
+    program = extract(block(HONEST))
+    outcome = Outcome(0, True, (), 0.0, 0.0, [{"compiled": 0}, {"launch": 1, "refused": "1|no"}, {"full": True}])
+    first, second, third = verdicts_of(outcome, 3, program)
+    assert first == "" and second == "does not compile: line 1: no" and third.startswith("does not compile")
+    with pytest.raises(SandboxError, match="said nothing"):
+        verdicts_of(Outcome(0, True, (), 0.0, 0.0, outcome.notes[:2]), 3, program)
+
+
+def test_a_line_number_of_five_thousand_digits_is_none():
+    assert spoken(extract(block(HONEST)), "9" * 5000 + "|x") == "x" and spoken(extract(block(HONEST)), "٣|x") == "line 3: x"
+
+
+def test_what_is_no_string_is_no_answer(grader):
+    grades = grader.grade([["a"], {"a": 1}, None, block(HONEST)], TASK)
+    assert [grade.score for grade in grades] == [0.0, 0.0, 0.0, 1.0] and "not list" in grades[0].reasons[0]
+
+
+def test_a_task_without_test_cases_costs_no_other_its_grade(grader):
+    """Roots of numbers of both signs: no draw is finite, as happens to the root of x + 2.5 for some seeds."""
+    task = KernelTask("root", torch.sqrt, [[(300,)]], entry="add", inputs={"x": "positive"})
+    object.__setattr__(task, "inputs", {"x": "normal"})
+    other, fine = grader.grade([block(HONEST.replace("add(x, y)", "add(x, y=None)")), block(HONEST)], [task, TASK])
+    assert (other.score, other.stage, fine.score) == (None, "grader", 1.0) and "infinities or nan" in other.reasons[0]
+
+
+def test_what_a_mistake_of_ours_raises_is_no_score_and_no_end(monkeypatch):
+    with KernelGrader(workers=1) as grader:
+        monkeypatch.setattr("rftlab.kernels.worker.judge", lambda *_: 1 / 0)
+        grade = grader.grade([block(HONEST)], TASK)[0]
+        assert (grade.score, grade.stage) == (None, "grader") and "ZeroDivisionError" in grade.reasons[0]
+        monkeypatch.undo()
+        assert grader.grade([block(HONEST)], TASK)[0].score == 1.0
+
+
+MEAN = HEAD + """@triton.jit
+def k(x_ptr, out_ptr, n, B: tl.constexpr):
+    at = tl.arange(0, B)
+    x = tl.load(x_ptr + tl.program_id(0) * n + at, mask=at < n, other=0.0)
+    tl.store(out_ptr + tl.program_id(0), tl.sum(x, 0) / n.to(tl.float32))
+
+def mean(x):
+    out = torch.empty(x.shape[0])
+    k[(x.shape[0],)](x, out, x.shape[1], B=64)
+    return out
+"""
+
+
+@pytest.mark.parametrize("before, after, score", [
+    ("", "", 0.2),
+    ("out_ptr, n,", "out_ptr, n: tl.int32,", 1.0),
+    ("@triton.jit", '@triton.jit(do_not_specialize=["n"])', 1.0),
+    ("@triton.jit", "@triton.jit(do_not_specialize=[2])", 1.0),
+    ("n.to(tl.float32)", "n", 1.0),
+])  # fmt: skip
+def test_a_one_is_a_constant_for_the_compiler(grader, before, after, score):
+    task = KernelTask("mean", lambda x: x.mean(dim=-1), [[(5, 37)], [(3, 1)]], entry="mean")
+    grade = grader.grade([block(MEAN.replace(before, after) if before else MEAN)], task)[0]
+    assert grade.score == score and (score == 1.0 or "has no attribute 'to'" in grade.reasons[0]), grade
+
+
+@pytest.mark.parametrize("expression, function", [
+    ("libdevice.pow(x, 2)", torch.square),
+    ("libdevice.pow(x, 2.0)", torch.square),
+    ("tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)", torch.relu),
+    ("tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.NONE)", torch.relu),
+])  # fmt: skip
+def test_functions_that_honest_kernels_use(grader, expression, function):
+    kernel = KERNEL.replace("y_ptr, ", "").replace("tl.load(x_ptr + at, mask=mask) + tl.load(y_ptr + at, mask=mask)", expression)
+    kernel = kernel.replace("    tl.store", "    x = tl.load(x_ptr + at, mask=mask)\n    tl.store")
+    code = HEAD + "from triton.language.extra import libdevice\n" + kernel + ENTRY.replace("x, y, out", "x, out").replace("(x, y)", "(x)")
+    grade = grader.grade([block(code)], KernelTask("one", function, [[(300,)], [(5, 7)]], entry="add"))[0]
+    assert grade.score == 1.0, grade
+
+
+ROWS = HEAD + """@triton.jit
+def k(x_ptr, out_ptr, n, s0, s1, B: tl.constexpr):
+    row, at = tl.program_id(0), tl.arange(0, B)
+    mask = at < n
+    x = tl.load(x_ptr + row * s0 + at * s1, mask=mask, other=PADDING)
+    VALUE
+
+def NAME(x):
+    out = torch.empty(SHAPE)
+    k[(x.shape[0],)](x, out, LENGTH, STRIDES, B=128)
+    return out
+"""
+SUM = ROWS.replace("VALUE", "tl.store(out_ptr + row, tl.sum(x, 0))").replace("SHAPE", "x.shape[0]").replace("PADDING", "0.0")
+SOFTMAX = ROWS.replace("VALUE", "e = tl.where(mask, tl.exp(x - tl.max(x, 0)), 0.0)\n    tl.store(out_ptr + row * n + at, e / tl.sum(e, 0), mask=mask)")
+SOFTMAX = SOFTMAX.replace("SHAPE", "x.shape").replace("LENGTH", "x.shape[1]").replace("STRIDES", "x.stride(0), x.stride(1)")
+
+
+@pytest.mark.parametrize("name, code, score", [
+    ("row_sum", SUM.replace("LENGTH", "x.shape[1]").replace("STRIDES", "x.stride(0), x.stride(1)"), 1.0),
+    ("row_sum", SUM.replace("LENGTH", "x.stride(0)").replace("STRIDES", "x.stride(0), 1"), 0.6),  # adds up the gaps
+    ("softmax", SOFTMAX.replace("PADDING", '-float("inf")'), 1.0),
+    ("softmax", SOFTMAX.replace("PADDING", "0.0"), 0.6),  # exp(x - 0) is 0 for all of a row below -100
+])  # fmt: skip
+def test_gaps_and_rows_that_are_large_tell(grader, name, code, score):
+    task = next(task for task in load_kernel_tasks("train") if task.name == name)
+    grade = grader.grade([block(code.replace("NAME", name))], task)[0]
+    assert grade.score == score, grade
+
+
+FLIP = HEAD + """@triton.jit
+def k(x_ptr, out_ptr, tmp_ptr, n, B: tl.constexpr):
+    at = tl.arange(0, B)
+    mask = at < n
+    x = tl.load(x_ptr + at, mask=mask, other=0.0)
+    FIRST
+    SECOND
+
+def flip(x):
+    out, tmp = torch.empty_like(x), torch.empty_like(x)
+    k[(1,)](x, out, tmp, x.numel(), B=512)
+    return out
+"""
+
+
+@pytest.mark.parametrize("first, second", [
+    ("tl.store(out_ptr + at, 0.0 * x, mask=mask)", "tl.store(out_ptr + n - 1 - at, x, mask=mask)"),
+    ("tl.store(tmp_ptr + at, x, mask=mask)", "tl.store(out_ptr + at, tl.atomic_add(tmp_ptr + n - 1 - at, x * 0.0, mask=mask), mask=mask)"),
+])  # fmt: skip
+def test_lanes_of_one_program_that_write_after_another_race(grader, first, second):
+    task = KernelTask("flip", lambda x: x.flip(0), [[(300,)], [(1,)], [(129,)]], entry="flip")
+    codes = [FLIP.replace("FIRST", first).replace("SECOND", f"{barrier}{second}") for barrier in ("", "tl.debug_barrier()\n    ")]
+    racy, fine = grader.grade([block(code) for code in codes], task)
+    assert (racy.score, fine.score) == (0.6, 1.0) and "writes them in different lanes" in racy.reasons[0], racy

@@ -64,6 +64,35 @@ def test_a_kernel_cannot_ask_what_its_values_are(line, reason):
     assert reason in found[0] if reason else found == []
 
 
+@pytest.mark.parametrize("line, refused", [
+    ('if f"{i.shape[0]}" == "16":\n        n = 0', True),
+    ('if "%s" % i.numel == "16":\n        n = 0', True),
+    ('tl.static_assert(f"{B}" == "16", "no")', True),
+    ('tl.static_print(f"{f\'{B}\' == \'16\'}")', True),  # a text inside the message decides what it says
+    ('assert f"{B}" == "16"', True),
+    ('assert B == 16, f"the block is {B:>5}"', False),
+    ('tl.static_assert(B == 16, f"the block is {B}")', False),
+    ('tl.device_assert(n > 0, msg="the block is %d" % B)', False),
+    ('tl.static_print(f"{B}"); print(f"{B}", n); tl.device_print(f"{B}", n)', False),
+    ("n = n % 7", False),
+])  # fmt: skip
+def test_texts_made_of_values_are_messages_only(line, refused):
+    found = check(HEAD + KERNEL.replace("    tl.store", f"    {line}\n    tl.store") + ENTRY)
+    assert [text.split(": ")[1][:28] for text in found] == ["a text made of values in a k"] * refused, found
+
+
+def test_a_print_of_its_own_gets_no_text():
+    helper = '@triton.jit\ndef print(s):\n    return s == "16"\n'
+    assert "a text made of values" in check(HEAD + helper + KERNEL.replace("    i =", '    print(f"{B}")\n    i =') + ENTRY)[0]
+
+
+def test_propagate_nan_has_two_members():
+    for member, fine in (("ALL", True), ("NONE", True), ("__class__", False), ("ALL.value", True), ("ALL.name", False)):
+        found = check(HEAD + KERNEL.replace("    i =", f"    j = tl.PropagateNan.{member}\n    i =") + ENTRY)
+        assert (found == []) == fine, found
+    assert check(with_lines("n = tl.PropagateNan.ALL")) != []
+
+
 def test_an_annotation_needs_no_value():
     assert check(HEAD + "nothing: int\n" + KERNEL + ENTRY) == []
 

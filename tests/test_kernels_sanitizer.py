@@ -116,6 +116,24 @@ def test_storing_what_another_lane_loads_needs_a_barrier():
         assert watch.close()["unsynchronised"] == found
 
 
+@pytest.mark.parametrize("second, waits, found", [
+    (("store", [1, 0], [5, 6]), 0, 2),
+    (("store", [1, 0], [5, 6]), 1, 0),
+    (("store", [0, 1], [5, 6]), 0, 0),  # each lane its own
+    (("store", [1, 0], [2, 1]), 0, 0),  # nothing changes
+    (("atomic", [1, 0], None), 0, 2),
+    (("atomic", [1, 0], None), 1, 0),
+    (("atomic", [0, 1], None), 0, 0),
+])  # fmt: skip
+def test_writing_what_another_lane_stored_needs_a_barrier(second, waits, found):
+    for turn in (1, -1) if second[0] == "atomic" else (1,):
+        watch = Sanitizer([SPAN])
+        for at_last, access in enumerate([("store", [0, 1], [1, 2]), second][::turn]):
+            watch.epoch += waits * at_last
+            see(watch, 0, *access)
+        assert watch.close()["overwritten"] == found
+
+
 def test_lanes_that_exchange_different_values_into_one_place_race():
     watch = Sanitizer([SPAN])
     see(watch, 0, "atomic", [3, 3, 4], [1, 2, 3])

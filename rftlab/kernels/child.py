@@ -6,6 +6,7 @@ for a right answer.
 """
 
 import ctypes
+import json
 import linecache
 import marshal
 import os
@@ -19,6 +20,7 @@ from rftlab.kernels.facts import facts
 from rftlab.kernels.transform import code_of
 
 MODULE = "completion"
+MOST = 600  # bytes of a message in the notes
 ANSWERS = 0x5A  # fills the room for answers before the run: a byte pattern, large and finite in every float type
 
 
@@ -197,4 +199,11 @@ def describe(error: BaseException) -> str:
         text = str(error)[:300]
     except BaseException:
         text = ""
-    return f"{line}|{type(error).__name__[:60]}: {text}"
+    return bounded(f"{line}|{type(error).__name__[:60]}: {text}")
+
+
+def bounded(text: str) -> str:
+    """A text that takes at most 600 bytes in the notes, where a letter may take 12: as much of it as fits, so that 64 fit there."""
+    while len(json.dumps(text)) > MOST:
+        text = text[: len(text) * 9 // 10]
+    return text

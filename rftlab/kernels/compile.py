@@ -15,7 +15,7 @@ import sys
 import types
 
 from rftlab.kernels import devices
-from rftlab.kernels.child import FILE, MODULE, describe, load_text
+from rftlab.kernels.child import FILE, MODULE, bounded, describe, load_text
 from rftlab.kernels.facts import decode, facts
 from rftlab.kernels.offline import lowering, new_context
 
@@ -168,7 +168,7 @@ def explain(error: BaseException, module) -> str:
         elif error.__cause__ is None:
             text = f"{type(error).__name__}: {error}"
         error = error.__cause__
-    return f"{line}|{text[:300]}"
+    return bounded(f"{line}|{text[:300]}")
 
 
 def lines_before(source: str | None, module) -> int:

@@ -77,7 +77,8 @@ class Evidence:
         signature = {}
         for parameter in interpreter.parameters(kernel):
             value = arguments[parameter.name]
-            kind = "constexpr" if parameter.is_constexpr else parameter.annotation_type or interpreter.specialization(value)
+            constant = parameter.is_constexpr or interpreter.becomes_constant(parameter, value)
+            kind = "constexpr" if constant else parameter.annotation_type or interpreter.specialization(value)
             if isinstance(kind, str) and kind.startswith("*") and kind.replace("*k", "*") != str(interpreter.specialization(value)).replace("*k", "*"):
                 raise TypeError(f"{parameter.name} is annotated {kind}, and {interpreter.specialization(value)} is passed")
             if "constexpr" in str(kind) and kind != "constexpr":

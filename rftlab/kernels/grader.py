@@ -108,18 +108,18 @@ class KernelGrader:
     def grade(self, completions: Sequence[str], tasks: KernelTask | Sequence[KernelTask], seed: int = 0) -> list[Grade]:
         """One Grade for each completion, in order. `tasks`: one task, or one for each completion.
 
-        Completions for one task are tried on the same inputs in one call, fresh ones for each seed. Raises ValueError for
-        lists of different length.
+        Completions for one task are tried on the same inputs in one call, fresh ones for each seed. What is no string earns 0.0; a
+        task that has no finite answer for this seed makes its Grades of stage "grader". Raises ValueError for lists of different length.
         """
         tasks = [tasks] * len(completions) if isinstance(tasks, KernelTask) else list(tasks)
         if len(tasks) != len(completions):
             raise ValueError(f"got {len(completions)} completions and {len(tasks)} tasks: pass one task, or one for each completion")
         self.start()
         wanted: dict = {}
-        for i, pair in enumerate(zip(completions, tasks)):
-            wanted.setdefault(pair, []).append(i)
+        for i, (completion, task) in enumerate(zip(completions, tasks)):
+            wanted.setdefault((completion, task) if isinstance(completion, str) else i, []).append(i)  # a list has no hash
         running: dict = {}  # programs that are being graded -> Future
-        futures = [self._pool.submit(self._grade_text, *pair, seed, running) for pair in wanted]
+        futures = [self._pool.submit(self._grade_text, completions[where[0]], tasks[where[0]], seed, running) for where in wanted.values()]
         grades: list = [None] * len(completions)
         for future, where in zip(futures, wanted.values()):
             for i in where:
@@ -165,7 +165,10 @@ class KernelGrader:
         from rftlab.kernels.sandbox import SandboxError
 
         start, said = time.perf_counter(), ""
-        tests = self._test_cases(task, seed)
+        try:
+            tests = self._test_cases(task, seed)
+        except Exception as error:  # the task's fault: the other completions go on
+            return self._grade("grader", [f"no test cases: {error}"], start)
         try:
             code = code_of(program)
         except FormatError as error:
@@ -178,6 +181,8 @@ class KernelGrader:
                 return self._grade(stage, reasons, start, **shares)
             except SandboxError as error:
                 said, worker.ready = str(error), False
+            except Exception as error:  # a mistake of ours, such as with what a child wrote
+                said, worker.ready = f"the grader failed: {type(error).__name__}: {error}", False
             finally:
                 with self._lock:
                     self._free.append(worker)

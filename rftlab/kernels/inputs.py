@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import torch
 
-LARGE_SHARE = 0.25  # of the elements of a large-magnitude case; the others keep their size, so that they stay under test too
+LARGE_SHARE = 0.25  # of the elements of a large-magnitude case, or of its first row; the others keep their size, to stay under test too
 INTEGER_BOUND = 100
 
 Maker = Callable[[torch.Generator, list, int, float], torch.Tensor]
 
 
 def normal(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
-    """Standard normal values, a quarter of them multiplied by `scale`; most rows of several are of one sign: see `one_sign`."""
+    """Standard normal values, enlarged by `scale` (see `_enlarge`); most rows of several are of one sign: see `one_sign`."""
     values = torch.randn(shapes[position], generator=generator, dtype=torch.float64)
     return _enlarge(one_sign(values, position), scale, generator)
 
@@ -39,7 +39,7 @@ def one_sign(values: torch.Tensor, position: int) -> torch.Tensor:
 
 
 def positive(generator: torch.Generator, shapes: list, position: int, scale: float) -> torch.Tensor:
-    """Values from 0.1 to 3, a quarter of them multiplied by `scale`: for logarithms, roots and divisors."""
+    """Values from 0.1 to 3, enlarged by `scale` (see `_enlarge`): for logarithms, roots and divisors."""
     values = 0.1 + 2.9 * torch.rand(shapes[position], generator=generator, dtype=torch.float64)
     return _enlarge(values, scale, generator)
 
@@ -69,16 +69,16 @@ KINDS: dict[str, Maker] = {"normal": normal, "positive": positive, "integers": i
 def spread_out(tensor: torch.Tensor, gaps: bool = False) -> torch.Tensor:
     """The same values in a tensor that is not contiguous: transposed storage, or with `gaps` every second element.
 
-    What cannot be transposed gets gaps. A tensor of fewer than two elements is contiguous whatever its strides, and
-    comes back as it is.
+    What cannot be transposed gets gaps. In them lie other values, since a kernel that adds up zeros would be right: 3 v + 1 beside
+    a float v, the opposite of a boolean, and a neighbour's value beside an integer, so that indices stay inside. A tensor of fewer
+    than two elements is contiguous whatever its strides, and comes back as it is.
     """
     if tensor.numel() < 2:
         return tensor
     if not gaps and tensor.dim() >= 2 and not tensor.transpose(-1, -2).is_contiguous():
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
-    wide = tensor.new_zeros(*tensor.shape[:-1], tensor.shape[-1] * 2)
-    wide[..., ::2] = tensor
-    return wide[..., ::2]
+    other = 3 * tensor + 1 if tensor.is_floating_point() else ~tensor if tensor.dtype == torch.bool else tensor.flatten().roll(1).view(tensor.shape)
+    return torch.stack([tensor, other], -1).flatten(-2)[..., ::2]
 
 
 def nudge(tensor: torch.Tensor, generator: torch.Generator, steps: int = 1) -> torch.Tensor:
@@ -90,6 +90,13 @@ def nudge(tensor: torch.Tensor, generator: torch.Generator, steps: int = 1) -> t
 
 
 def _enlarge(values: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:
+    """The values with a quarter of the first row, or of all without rows, multiplied by `scale`, and all of the other rows.
+
+    A maximum of 3 - x that pads by 0 is wrong only where all of the row is negative; a softmax that pads so, where all of it is far below.
+    """
     if scale == 1:
         return values
-    return torch.where(torch.rand(values.shape, generator=generator) < LARGE_SHARE, values * scale, values)
+    large = torch.rand(values.shape, generator=generator) < LARGE_SHARE
+    if values.dim() >= 2 and values.numel():
+        large.view(-1, values.shape[-1])[1:] = True
+    return torch.where(large, values * scale, values)

@@ -65,6 +65,7 @@ def install() -> None:
 def wrap(self, fn, **options):
     """`@triton.jit`, without a look at the function's signature through `inspect`, which is slow in a fresh fork."""
     self.fn, self.kwargs, self.pre_run_hooks = fn, options, []
+    fn.do_not_specialize = tuple(options.get("do_not_specialize") or ())
     self.rewriter = interpreter.FunctionRewriter(fn, **options)
     self.arg_names = list(names_of(fn))
 
@@ -198,7 +199,12 @@ def bind(fn, args: tuple, kwargs: dict) -> dict:
 def parameters(fn) -> list[KernelParam]:
     """Triton's view of a kernel's parameters: which are constexpr, which have a type."""
     plain = [types.SimpleNamespace(name=name, annotation=fn.__annotations__.get(name)) for name in names_of(fn)]
-    return [KernelParam(i, one, False, False) for i, one in enumerate(plain)]
+    return [KernelParam(i, one, bool({i, one.name} & {*fn.do_not_specialize}), False) for i, one in enumerate(plain)]
+
+
+def becomes_constant(parameter: KernelParam, value) -> bool:
+    """Whether Triton compiles this argument as a constexpr although the kernel does not say so: a whole number that is 1, as of strides."""
+    return type(value) is int and value == 1 and not parameter.annotation_type and not parameter.do_not_specialize
 
 
 def spans(values) -> list[tuple[int, int]]:

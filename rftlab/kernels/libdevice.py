@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from rftlab.kernels.arithmetic import np_dtype
+
 
 def _each(function):
     vector = np.vectorize(function, otypes=[np.float64])
@@ -52,6 +54,8 @@ def install() -> None:
             dtype = tensors[0].dtype
             if data.dtype == bool:
                 dtype, data = tl.int32, data.astype(np.int32)
+            elif data.dtype.kind == "f" and dtype.is_floating():  # numpy computes pow(x, 2) of a float32 x in float64
+                data = data.astype(np_dtype(dtype), copy=False)
             shape = tensors[0].type.shape if tensors[0].type.is_block() else None
             return tl.tensor(handle(data, dtype), tl.block_type(dtype, shape) if shape else dtype)
 

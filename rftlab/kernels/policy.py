@@ -39,6 +39,10 @@ REFUSED = {
 }  # fmt: skip
 SCOPES = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 COMPREHENSIONS = SCOPES[2:]
+SAYS = {  # which of their arguments are messages
+    "print": slice(0, None), "triton.language.static_print": slice(0, None), "triton.language.device_print": slice(0, None),
+    "triton.language.static_assert": slice(1, 2), "triton.language.device_assert": slice(1, 2),
+}  # fmt: skip
 
 
 def structure(program: Program, entry: str, parameters: int) -> list[str]:
@@ -83,6 +87,7 @@ class Checker:
         self.kernels: dict[str, ast.FunctionDef] = {}
         self.scopes: list[set[str]] = []
         self.kernel = False
+        self.messages: set[ast.AST | None] = set()  # texts that only people read
 
     def say(self, node, text: str) -> None:
         self.reasons.append((self.program.line(getattr(node, "lineno", 0)), text))
@@ -225,8 +230,26 @@ class Checker:
     def on_BinOp(self, node):
         if isinstance(node.op, ast.MatMult):
             self.say(node, "@ is not allowed: multiply with tl.dot in a kernel")
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, (str, bytes)):
+            self.formatting(node)
 
-    on_AugAssign = on_BinOp
+    def on_AugAssign(self, node):
+        if isinstance(node.op, ast.MatMult):
+            self.say(node, "@ is not allowed: multiply with tl.dot in a kernel")
+
+    def on_JoinedStr(self, node):
+        self.formatting(node)
+
+    def on_FormattedValue(self, node):
+        self.messages.add(node.format_spec)
+
+    def on_Assert(self, node):
+        self.messages.add(node.msg)
+
+    def formatting(self, node) -> None:
+        """A text made of values, by which a kernel could tell the interpreter from the compiler: one prints constexpr[64], the other 64."""
+        if self.kernel and node not in self.messages:
+            self.say(node, "a text made of values in a kernel is allowed only as the message of an assert or a print: compare the values themselves")
 
     def on_Import(self, node):
         self.say(node, "imports stand at the top of the module")
@@ -283,6 +306,8 @@ class Checker:
             path, rest = self.imports[root.id], list(chain)
             while rest and not self.object(path):
                 path = f"{path}.{rest.pop(0)}"
+            while rest and self.object(f"{path}.{rest[0]}"):  # a member of an object, such as PropagateNan.ALL
+                path = f"{path}.{rest.pop(0)}"
             if not self.object(path):
                 self.say(node, self.explain(path))
                 return True
@@ -299,6 +324,10 @@ class Checker:
     def on_Call(self, node):
         path = self.path(node.func)
         options = DECORATOR_OPTIONS.get(path)
+        own = isinstance(node.func, ast.Name) and not any(node.func.id in names for names in (self.globals, *self.scopes))
+        says = SAYS.get(path or (node.func.id if own else ""))
+        if says is not None:
+            self.messages |= {*node.args[says], *(keyword.value for keyword in node.keywords if keyword.arg == "msg")}
         launched = self.kernels.get(node.func.value.id) if isinstance(node.func, ast.Subscript) and isinstance(node.func.value, ast.Name) else None
         if launched is not None:
             options = LAUNCH_OPTIONS | {argument.arg for argument in ast.walk(launched.args) if isinstance(argument, ast.arg)}
@@ -352,6 +381,7 @@ class Checker:
             DRIVER: frozenset() if self.kernel else DRIVER_FUNCTIONS,
             "triton": TRITON,
             "triton.language": TL if self.kernel else TL_HOST,
+            "triton.language.PropagateNan": {"ALL", "NONE"} if self.kernel else frozenset(),
             "triton.language.math": TL_MATH if self.kernel else frozenset(),
             "triton.tools.tensor_descriptor": {"TensorDescriptor"},
         }

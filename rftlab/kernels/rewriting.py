@@ -24,7 +24,7 @@ def install() -> None:
         "tensor": assigned, "print": lambda function, *args, **options: (tl.device_print if function is print else function)(*args, **options),
         "annotated": lambda value, kind: value if kind is tl.constexpr else assigned(value),
         "extreme": extreme, "range": counting, "not": lane_wise_not, "and": lane_wise("logical_and", False), "or": lane_wise("logical_or", True),
-        "chain": chain, "choice": choice, "gone": Gone, "later": lambda value: lambda: value,
+        "chain": chain, "choice": choice, "remainder": remainder, "gone": Gone, "later": lambda value: lambda: value,
     }  # fmt: skip
     for name, function in called.items():
         setattr(builtins, f"interpreter {name}", function)
@@ -133,6 +133,13 @@ def extreme(function, *values):
     if function in (min, max) and any(isinstance(value, tl.tensor) for value in values):
         return (tl.minimum if function is min else tl.maximum)(*values)
     return function(*values)
+
+
+def remainder(left, right):
+    """`left % right` of numbers. A text would tell the interpreter from the compiler: tuples and constants print otherwise there."""
+    if isinstance(plain(left), (str, bytes)):
+        raise TypeError("a kernel cannot make a text of values with %: compare the values themselves")
+    return left % right
 
 
 def lane_wise_not(value):

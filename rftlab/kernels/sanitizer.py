@@ -132,6 +132,8 @@ class Sanitizer:
                 clash = self._unordered(accesses, clash)
             self.findings["races"] += int(clash.sum())
         self.findings["unsynchronised"] += _unsynchronised(accesses) if "load" in kinds else 0
+        writing = [access for access in accesses if access.kind != "load"]
+        self.findings["overwritten"] += _overwritten(writing) if "store" in kinds and _repeats(writing) else 0
 
     def enter_loop(self, pipelined: bool) -> int:
         """Begin a loop; returns the number of the loop around, to go back to."""
@@ -226,6 +228,26 @@ def _unsynchronised(accesses: list[Access]) -> int:
         lane, stamp, loop = marks[loads]
         lane[at] = np.where((stamp[at] == now) & (lane[at] != access.lanes), MANY, access.lanes)
         stamp[at], loop[at] = now, access.loop
+    return found
+
+
+def _overwritten(writing: list[Access]) -> int:
+    """Elements that a program stores in two lanes, with other values, or stores in one and changes by an atomic in another, with
+    nothing between that makes its threads wait. The same place in blocks of two shapes counts as one lane: it may be one thread."""
+    size = 1 + max(int(access.offsets.max()) for access in writing)
+    marks = {kind: [np.full(size, -1) for _ in range(2)] for kind in ("store", "atomic")}  # lane and time of the last one
+    last = np.zeros(size, next(access.values.dtype for access in writing if access.kind == "store"))
+    found = 0
+    for access in writing:
+        at, now = access.offsets, access.program * (1 << 20) + access.epoch
+        for kind in ("store", "atomic") if access.kind == "store" else ("store",):  # atomics may follow one another
+            lane, stamp = marks[kind]
+            moved = (stamp[at] == now) & ((lane[at] ^ access.lanes) & 0xFFFFFFFF != 0)
+            found += int((moved & ~_same(last[at], access.values)).sum() if kind == access.kind else moved.sum())
+        lane, stamp = marks[access.kind]
+        lane[at], stamp[at] = access.lanes, now
+        if access.kind == "store":
+            last[at] = access.values
     return found
 
 

@@ -32,7 +32,7 @@ def code_of(program: Program) -> bytes:
 
 class KernelTransformer(ast.NodeTransformer):
     """What Python does differently from Triton's compiler becomes a call: all kinds of assignment make tensors, `range` counts in int32
-    scalars, and its variable ends with the loop; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane."""
+    scalars, and its variable ends with the loop; `and`, `or`, `not`, `min`, `max` and chained comparisons work lane by lane; % makes no texts."""
 
     def visit_Assign(self, node):
         node = self.generic_visit(node)
@@ -86,6 +86,11 @@ class KernelTransformer(ast.NodeTransformer):
             return node
         names = ast.Constant(" ".join(type(op).__name__ for op in node.ops), **_place(node))
         return _lazily(node, "interpreter chain", [names, node.left], node.comparators)
+
+    def visit_BinOp(self, node):
+        node = self.generic_visit(node)
+        text = isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)  # a message: `policy` refuses any other
+        return _call(node, "interpreter remainder", [node.left, node.right]) if isinstance(node.op, ast.Mod) and not text else node
 
     def visit_UnaryOp(self, node):
         node = self.generic_visit(node)

@@ -21,6 +21,7 @@ FAULTS = {
     "stores outside": "{} lanes store outside the tensors of the launch: mask them off",
     "atomics outside": "{} atomic operations outside the tensors of the launch: mask them off",
     "unsynchronised": "a race on {} elements: a program stores and loads them in different lanes, with no tl.debug_barrier() between",
+    "overwritten": "a race on {} elements: a program writes them in different lanes, with no tl.debug_barrier() between",
     "races": "a race on {} elements: programs read and write the same memory, and nothing orders them",
 }
 REPEATED = {
@@ -201,8 +202,10 @@ def verdicts_of(outcome: Outcome, count: int, program: Program) -> list[str]:
     found = {number: "" for number in outcome.numbers("compiled")}
     found |= {number: "does not compile: " + spoken(program, said) for number, said in outcome.refusals()}
     died = outcome.status or not outcome.in_time
-    if not died and not found.keys() >= set(range(count)):
+    if not died and not outcome.full() and not found.keys() >= set(range(count)):
         raise SandboxError("the compiling child said nothing")
+    if not died:
+        return [found.get(number, "does not compile: the compiler said more than there is room for") for number in range(count)]
     reason = "the compiler took too long" if not outcome.in_time or outcome.status == -signal.SIGXCPU else f"the compiler died of signal {-outcome.status}"
     return [found.get(number, reason) for number in range(count)]
 
@@ -272,4 +275,4 @@ def run_reasons(program: Program, outcome: Outcome) -> list[str]:
 def spoken(program: Program, text: str) -> str:
     """"14|ValueError: ..." as the child wrote it, with the line as the author wrote it."""
     number, _, said = text.partition("|")
-    return f"line {program.line(int(number))}: {said}" if number.isdecimal() and 0 < int(number) < 10**6 else said or text
+    return f"line {program.line(int(number))}: {said}" if number.isdecimal() and len(number) < 7 and int(number) else said or text
