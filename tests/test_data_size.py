@@ -8,7 +8,7 @@ from rftlab.rollout import rollout
 
 SMALL = {"max_new_tokens": 24, "validation": 4, "test": 6, "larger": 4, "pass_problems": 2, "pass_samples": 4, "shots": 2,
          "patience": 1000, "steps": 2, "eval_every": 1, "group_size": 4, "prompts_per_step": 2, "lr": 3e-4, "sft_steps": 3, "sft_eval_every": 2,
-         "sft_lr": 3e-4}
+         "sft_lr": 1e-5}  # so slow that SFT leaves something to learn
 MEASURED = {"accuracy", "well_formed", "larger", "pass@1", "pass@4", "general_loss"}
 TRAINED = {"sft-answers": 3, "sft-solutions": 3, "rft": 2, "rft-random": 2, "rft-format": 2, "rejection": 3, "sft-rft": 5}  # steps
 

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from rftlab.kernels.arithmetic import np_dtype
-
 
 def _each(function):
     vector = np.vectorize(function, otypes=[np.float64])
@@ -42,6 +40,8 @@ def install() -> None:
     import triton.language as tl
     from triton.language.extra import cuda, libdevice
     from triton.runtime import interpreter
+
+    from rftlab.kernels.arithmetic import np_dtype
 
     handle, semantic = interpreter.TensorHandle, interpreter.interpreter_semantic
 
