@@ -78,8 +78,14 @@ class HubPolicy(models.Policy):
         return texts
 
     def save(self, folder) -> None:
-        """Adapters in PEFT's format, or the whole model; the tokenizer beside them."""
+        """Adapters in PEFT's format, or the whole model in the place of an adapter that was there; the tokenizer beside them.
+
+        Raises ValueError for a file, and for adapters where a whole model is.
+        """
+        folder = models.check_target(folder, adapters=self.method != "full")
         self.model.save_pretrained(folder)
+        if self.method == "full":
+            models.drop_adapter(folder)
         self.tokenizer.save_pretrained(folder)
 
 

@@ -91,11 +91,8 @@ class Policy:
         """
         from rftlab import lora
 
-        folder = Path(folder)
-        if folder.is_file():  # transformers would log that, and return
-            raise ValueError(f"{folder} is a file; expected the name of a folder")
+        folder = check_target(folder, adapters=bool(self.adapters))
         if self.adapters:
-            refuse_whole(folder)
             lora.save(self.adapters, self.spec, folder, self.name)
         else:
             self.model.save_pretrained(folder)
@@ -225,6 +222,16 @@ def _refuse_both(folder: Path) -> None:
     if (folder / "config.json").is_file() and (folder / ADAPTER_FILES[0]).is_file():
         raise ValueError(f"{folder} holds a whole model and an adapter; expected one of them. Remove {' and '.join(ADAPTER_FILES)} to load "
                          "the whole model; to load the adapter, name its base model and pass lora=<this folder>")
+
+
+def check_target(folder, adapters: bool) -> Path:
+    """The folder to save a policy in. Raises ValueError for a file, and for adapters where a whole model is."""
+    folder = Path(folder)
+    if folder.is_file():  # transformers would log that, and return
+        raise ValueError(f"{folder} is a file; expected the name of a folder")
+    if adapters:
+        refuse_whole(folder)
+    return folder
 
 
 def refuse_whole(folder) -> None:

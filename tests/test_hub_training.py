@@ -266,3 +266,15 @@ def test_the_recorded_learning_curves_overlap():
     for part in range(0, 30, 5):
         bands = [bootstrap([sum(run.curve("reward")[1][part:part + 5]) / 5 for run in runs[arm]]) for arm in runs]
         assert max(band.low for band in bands) <= min(band.high for band in bands), (part, bands)
+
+
+def test_adapters_and_whole_models_do_not_share_a_folder(tmp_path):
+    adapters, whole = (hub_training.load("tiny", method) for method in ("lora", "full"))
+    adapters.save(tmp_path / "x")
+    whole.save(tmp_path / "x")
+    assert not (tmp_path / "x" / "adapter_config.json").exists()
+    with pytest.raises(ValueError, match="holds a whole model"):
+        adapters.save(tmp_path / "x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file"):
+        whole.save(tmp_path / "file")

@@ -335,6 +335,7 @@ def add(x, y):
     ('TEXT % at.numel == "64"', 0.5),
     ('TEXT % C == "64"', 0.5),
     ('TEXT % (1,) != "1"', 0.5),
+    ('"{}".format(at.numel) == "64"', 0.2),
 ])  # fmt: skip
 def test_no_text_tells_the_run_from_the_compiler(grader, condition, score):
     """Each of them is true where it is compiled and false where it is interpreted: the kernel would store zeros on a GPU."""

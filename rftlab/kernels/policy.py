@@ -230,12 +230,11 @@ class Checker:
     def on_BinOp(self, node):
         if isinstance(node.op, ast.MatMult):
             self.say(node, "@ is not allowed: multiply with tl.dot in a kernel")
-        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, (str, bytes)):
+        left = getattr(node, "left", None)  # an augmented assignment has none
+        if isinstance(node.op, ast.Mod) and isinstance(left, ast.Constant) and isinstance(left.value, (str, bytes)):
             self.formatting(node)
 
-    def on_AugAssign(self, node):
-        if isinstance(node.op, ast.MatMult):
-            self.say(node, "@ is not allowed: multiply with tl.dot in a kernel")
+    on_AugAssign = on_BinOp
 
     def on_JoinedStr(self, node):
         self.formatting(node)
